@@ -1,0 +1,1 @@
+"""Talking to models: one `Provider` protocol, a chain over tiers, structured output."""

@@ -1,0 +1,1 @@
+"""The gate engine: store, steps, worktrees, git."""

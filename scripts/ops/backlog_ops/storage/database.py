@@ -1,0 +1,173 @@
+"""One SQLite file per repository: run state and ledger, in WAL mode, opened by any number of processes.
+
+Plain SQL that people may query themselves; docs/ledger.md lists the tables. `PRAGMA user_version` counts the
+migrations applied. A database written by a newer version is refused, never altered.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from backlog_ops.errors import RunStateError
+
+BUSY_TIMEOUT_SECONDS = 30.0
+
+# Append only: a released migration never changes. Index + 1 is the user_version it leads to.
+MIGRATIONS = (
+    """
+    CREATE TABLE run (
+        id           TEXT PRIMARY KEY,
+        state        TEXT NOT NULL CHECK (state IN ('open', 'done', 'aborted')),
+        created_at   REAL NOT NULL,            -- Unix seconds
+        ended_at     REAL,
+        base_branch  TEXT NOT NULL,            -- the branch the run began on and ends in
+        base_commit  TEXT NOT NULL,            -- its commit at the start
+        branch       TEXT NOT NULL,            -- backlog/<run>: where tickets are merged meanwhile
+        wave         INTEGER NOT NULL DEFAULT 0,   -- 0: waves are not planned yet
+        wave_source  TEXT,                     -- which planner's waves were accepted
+        max_nanousd  INTEGER,
+        summary      TEXT
+    );
+    CREATE UNIQUE INDEX one_open_run ON run (state) WHERE state = 'open';
+
+    CREATE TABLE ticket (
+        run          TEXT NOT NULL REFERENCES run (id),
+        id           TEXT NOT NULL,
+        path         TEXT NOT NULL,            -- of the ticket file, relative to the repository
+        wave         INTEGER,
+        position     INTEGER NOT NULL DEFAULT 0,
+        step         TEXT NOT NULL,            -- backlog_ops.run.steps: what happens next
+        reason       TEXT,                     -- why it is parked
+        attempt      INTEGER NOT NULL DEFAULT 0,   -- IMPLEMENT attempts begun
+        fails        INTEGER NOT NULL DEFAULT 0,   -- failed LINT or REVIEW verdicts
+        worktree     TEXT,
+        base_commit  TEXT,                     -- the worktree was made from it; moves when it is rebased
+        plan         TEXT,                     -- the accepted PLAN answer, JSON
+        approved_tree TEXT,                    -- the tree hash that REVIEW approved
+        message      TEXT,                     -- the commit message COMMIT settled on
+        commit_id    TEXT,                     -- the ticket's commit on the run's branch
+        PRIMARY KEY (run, id)
+    );
+
+    CREATE TABLE action (
+        number       INTEGER PRIMARY KEY,      -- shown as a<number>
+        run          TEXT NOT NULL REFERENCES run (id),
+        ticket       TEXT,                     -- NULL: concerns the whole run (WAVE_PLAN)
+        gate         TEXT NOT NULL,
+        attempt      INTEGER NOT NULL,
+        tier         TEXT NOT NULL,
+        rule         TEXT NOT NULL,            -- the routing rule that decided the tier
+        brief        TEXT NOT NULL,
+        hand_in      TEXT,                     -- the file the sub-agent writes; NULL: git is the hand-in
+        state        TEXT NOT NULL CHECK (state IN ('open', 'handed-in', 'closed')),
+        cause        TEXT,                     -- why the attempt died, where it did
+        created_at   REAL NOT NULL,
+        ended_at     REAL
+    );
+    CREATE INDEX action_by_ticket ON action (run, ticket);
+
+    CREATE TABLE verdict (
+        run          TEXT NOT NULL REFERENCES run (id),
+        ticket       TEXT NOT NULL,
+        attempt      INTEGER NOT NULL,
+        gate         TEXT NOT NULL,
+        tier         TEXT NOT NULL,            -- that IMPLEMENT ran on in this attempt
+        passed       INTEGER NOT NULL,
+        tree         TEXT,
+        detail       TEXT NOT NULL,            -- findings or failed output, JSON
+        at           REAL NOT NULL,
+        PRIMARY KEY (run, ticket, attempt, gate)
+    );
+
+    CREATE TABLE event (
+        number       INTEGER PRIMARY KEY,
+        run          TEXT NOT NULL REFERENCES run (id),
+        at           REAL NOT NULL,
+        ticket       TEXT,
+        text         TEXT NOT NULL
+    );
+
+    CREATE TABLE ledger (
+        key              TEXT PRIMARY KEY,     -- a second insert of the same call is a no-op
+        at               REAL NOT NULL,        -- Unix seconds
+        source           TEXT NOT NULL,        -- llm_call | engine | claude-cli
+        run              TEXT,
+        wave             INTEGER,
+        ticket           TEXT,
+        gate             TEXT,
+        attempt          INTEGER,
+        asked_tier       TEXT NOT NULL,
+        asked_model      TEXT NOT NULL,
+        provider         TEXT NOT NULL,        -- ollama | gateway | anthropic | claude-cli
+        answered_model   TEXT,
+        input            INTEGER,              -- tokens, five disjoint buckets; NULL: not known
+        cache_write_5m   INTEGER,
+        cache_write_1h   INTEGER,
+        cache_read       INTEGER,
+        output           INTEGER,
+        cost_nanousd     INTEGER,              -- NULL: unknown, never 0 for it
+        price_date       TEXT,
+        latency_ms       INTEGER NOT NULL,
+        outcome          TEXT NOT NULL,        -- answered | refused | cut | empty | invalid | unreachable | …
+        fallback_cause   TEXT,                 -- why the call before this one in the chain did not do
+        escalation_rule  TEXT,                 -- the routing rule, where it raised the tier
+        tags             TEXT NOT NULL DEFAULT '{}'
+    ) WITHOUT ROWID;
+    CREATE INDEX ledger_by_run ON ledger (run, ticket);
+    """,
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open (and create or migrate) the database at `path`.
+
+    Autocommit is off inside `with connection:` blocks only: every statement outside one commits by itself.
+    Raises RunStateError when the file is not readable as a database or comes from a newer version.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        _migrate(connection, path)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise RunStateError(f"{path}: cannot open the run database ({error}); move the file away to start afresh")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == len(MIGRATIONS):
+        return
+    if version > len(MIGRATIONS):
+        raise RunStateError(
+            f"{path}: written by a newer version of this plugin (schema {version}, this one knows "
+            f"{len(MIGRATIONS)}): update the plugin"
+        )
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
+        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    # executescript() would commit the surrounding transaction; sqlite3 itself says where a statement ends.
+    found, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending)
+            pending = ""
+    return found
