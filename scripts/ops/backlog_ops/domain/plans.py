@@ -1,0 +1,73 @@
+"""The PLAN answer: what an implementer is told to do (rules.md, "Gate contracts")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Strings and arrays are bounded: a local model's grammar needs an end. rules.md sets no length limit on plans,
+# so the bounds are far above what a plan of one ticket holds.
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 4000}
+
+
+def _texts(limit: int) -> dict[str, Any]:
+    return {"type": "array", "items": _TEXT, "maxItems": limit}
+
+
+PLAN_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["files", "interfaces", "tests", "steps", "open_questions"],
+    "properties": {
+        "files": {
+            "type": "array",
+            "maxItems": 60,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["path", "action", "purpose"],
+                "properties": {
+                    "path": {"type": "string", "minLength": 1, "maxLength": 300},
+                    "action": {"type": "string", "enum": ["create", "modify", "delete"]},
+                    "purpose": {"type": "string", "minLength": 1, "maxLength": 1000},
+                },
+            },
+        },
+        "interfaces": _texts(60),
+        "tests": _texts(100),
+        "steps": _texts(100),
+        "open_questions": _texts(20),
+    },
+}
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    path: str  # normalised, relative to the repository
+    action: str  # create | modify | delete
+    purpose: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    files: tuple[PlannedFile, ...]
+    interfaces: tuple[str, ...]
+    tests: tuple[str, ...]
+    steps: tuple[str, ...]
+    open_questions: tuple[str, ...]
+
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> Plan:
+        """Build from a schema-valid answer whose paths `plan_problem` accepted."""
+        return cls(
+            tuple(PlannedFile(f["path"], f["action"], f["purpose"]) for f in answer["files"]),
+            tuple(answer["interfaces"]),
+            tuple(answer["tests"]),
+            tuple(answer["steps"]),
+            tuple(answer["open_questions"]),
+        )
+
+    @property
+    def deleted_paths(self) -> frozenset[str]:
+        return frozenset(file.path for file in self.files if file.action == "delete")

@@ -1,0 +1,99 @@
+"""The REVIEW verdict: a schema-valid file whose citations hold, or no approval (rules.md, "Gate contracts")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+VERDICT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["verdict", "findings"],
+    "properties": {
+        "verdict": {"type": "string", "enum": ["APPROVED", "CHANGES_REQUESTED"]},
+        "findings": {
+            "type": "array",
+            "maxItems": 200,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["severity", "file", "line", "quote", "confidence", "text"],
+                "properties": {
+                    "severity": {"type": "string", "enum": ["critical", "high", "medium", "low"]},
+                    "file": {"type": "string", "minLength": 1, "maxLength": 500},
+                    "line": {"type": "integer", "minimum": 1},
+                    "quote": {"type": "string", "maxLength": 2000},
+                    "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
+                    "text": {"type": "string", "minLength": 1, "maxLength": 4000},
+                },
+            },
+        },
+    },
+}
+
+_BLOCKING = frozenset({"critical", "high"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    severity: str
+    file: str
+    line: int
+    quote: str
+    confidence: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.severity} {self.file}:{self.line}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a review amounts to. `reason` is one line; `findings` are those to act on, `kept` the others."""
+
+    approved: bool
+    reason: str
+    findings: tuple[Finding, ...] = ()
+    kept: tuple[Finding, ...] = ()
+
+
+def judge(
+    answer: Mapping[str, Any], threshold: int, lines_of: Callable[[str], list[str] | None]
+) -> Review:
+    """Judge a schema-valid verdict.
+
+    `lines_of(path)` gives the lines of a file of the reviewed tree (or of its base, for a deleted file), None
+    when there is no such file. A citation that does not hold fails the review: a reviewer that quotes what is
+    not there did not read what it approved. So does an approval that carries a blocking finding.
+    """
+    findings = tuple(Finding(**finding) for finding in answer["findings"])
+    for finding in findings:
+        problem = _citation_problem(finding, lines_of)
+        if problem:
+            return Review(False, f"citation does not hold: {problem}", kept=findings)
+    acted = tuple(f for f in findings if f.confidence >= threshold)
+    kept = tuple(f for f in findings if f.confidence < threshold)
+    if answer["verdict"] != "APPROVED":
+        # A bare or unsure rejection is still a rejection; the next attempt then sees everything that was said.
+        return Review(False, f"changes requested ({len(findings)} findings)", acted or kept, () if not acted else kept)
+    blocking = [f for f in acted if f.severity in _BLOCKING]
+    if blocking:
+        return Review(False, f"contradiction: approved with {blocking[0]}", acted, kept)
+    return Review(True, f"approved ({len(acted)} notes)", acted, kept)
+
+
+def _citation_problem(finding: Finding, lines_of: Callable[[str], list[str] | None]) -> str | None:
+    lines = lines_of(finding.file)
+    if lines is None:
+        return f"{finding.file} is not in the tree"
+    if finding.line > len(lines):
+        return f"{finding.file}:{finding.line} does not exist ({len(lines)} lines)"
+    quoted = _squeezed(finding.quote)
+    if quoted and quoted not in _squeezed("\n".join(lines[finding.line - 1 :])[: 2 * len(finding.quote) + 500]):
+        return f"{finding.file}:{finding.line} does not say {finding.quote[:80]!r}"
+    return None
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
