@@ -28,9 +28,7 @@ with_tools = st.sampled_from([tier for tier in Tier if tier.can_edit_files])
 # What validate_config.py accepts: agent gates with tools, the escalation tier not below any entry tier.
 routings = st.builds(
     lambda text, agent, escalation, escalations, attempts: Routing(
-        entry={
-            gate: min((agent if gate.kind is GateKind.AGENT else text), escalation) for gate in DEFAULT.entry
-        },
+        entry={gate: min((agent if gate.kind is GateKind.AGENT else text), escalation) for gate in DEFAULT.entry},
         escalation=escalation,
         max_escalations=escalations,
         max_attempts=attempts,
@@ -66,16 +64,10 @@ def test_agent_gates_never_get_the_tier_without_tools(gate, tags, complexity, hi
 
 
 @given(gates, tag_sets, complexities, complexities, histories, histories, routings)
-def test_more_failures_tags_or_complexity_never_yield_a_cheaper_tier(
-    gate, tags, one, other, before, after, routing
-):
+def test_more_failures_tags_or_complexity_never_yield_a_cheaper_tier(gate, tags, one, other, before, after, routing):
     low, high = sorted((one, other))
-    less = History(
-        min(before.quality_gate_fails, after.quality_gate_fails), min(before.attempts, after.attempts)
-    )
-    more = History(
-        max(before.quality_gate_fails, after.quality_gate_fails), max(before.attempts, after.attempts)
-    )
+    less = History(min(before.quality_gate_fails, after.quality_gate_fails), min(before.attempts, after.attempts))
+    more = History(max(before.quality_gate_fails, after.quality_gate_fails), max(before.attempts, after.attempts))
     plain = {tag for tag in tags if tag.upper() not in FRONTIER_TAGS}
     base = route(gate, plain, low, less, routing)
     assert not_cheaper(base, route(gate, tags, low, less, routing))
@@ -101,7 +93,11 @@ def test_a_ticket_that_always_fails_is_parked_within_the_bounds(tags, complexity
 
 
 @given(
-    st.sampled_from([gate for gate in Gate if not gate.escalates]), tag_sets, complexities, histories, routings
+    st.sampled_from([gate for gate in Gate if not gate.escalates]),
+    tag_sets,
+    complexities,
+    histories,
+    routings,
 )
 def test_gates_that_never_escalate_ignore_the_ticket(gate, tags, complexity, history, routing):
     assert route(gate, tags, complexity, history, routing).tier is entry_tier(gate, routing)

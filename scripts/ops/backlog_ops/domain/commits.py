@@ -10,7 +10,15 @@ MAX_SUBJECT = 100
 MAX_MESSAGE = 4_000
 
 _SUBJECT = re.compile(rf"(?:{'|'.join(TYPES)})(?:\([\w./ -]+\))?!?: \S.*")
-_ID_TYPES = {"BUG": "fix", "FIX": "fix", "SEC": "fix", "DOC": "docs", "DOCS": "docs", "TEST": "test", "PERF": "perf"}
+_ID_TYPES = {
+    "BUG": "fix",
+    "FIX": "fix",
+    "SEC": "fix",
+    "DOC": "docs",
+    "DOCS": "docs",
+    "TEST": "test",
+    "PERF": "perf",
+}
 
 
 def message_problem(message: str) -> str | None:

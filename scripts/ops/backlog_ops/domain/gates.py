@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import functools
 
 
+@functools.total_ordering
 class _Ordered(enum.Enum):
     """Members compare by the order in which they are written, cheapest or lowest first."""
 
@@ -15,12 +17,7 @@ class _Ordered(enum.Enum):
     def __lt__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.rank < other.rank  # type: ignore[attr-defined, no-any-return]
-
-    def __le__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self.rank <= other.rank  # type: ignore[attr-defined, no-any-return]
+        return self.rank < other.rank
 
     def __str__(self) -> str:
         return str(self.value)

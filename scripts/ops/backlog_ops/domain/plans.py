@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backlog_ops.domain.paths import path_problem
+
 # Strings and arrays are bounded: a local model's grammar needs an end. rules.md sets no length limit on plans,
 # so the bounds are far above what a plan of one ticket holds.
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 4000}
@@ -71,3 +73,16 @@ class Plan:
     @property
     def deleted_paths(self) -> frozenset[str]:
         return frozenset(file.path for file in self.files if file.action == "delete")
+
+
+def plan_problem(answer: Mapping[str, Any]) -> str | None:
+    """Why a schema-valid PLAN answer cannot be used, or None. A path must be in its normal form already: what
+    may be written is compared with what git reports, letter by letter.
+    """
+    if not answer["files"] and not answer["open_questions"]:
+        return "it names no file"
+    for file in answer["files"]:
+        problem = path_problem(file["path"])
+        if problem:
+            return f"files: {file['path']!r}: {problem}"
+    return None

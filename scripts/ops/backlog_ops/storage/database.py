@@ -35,6 +35,8 @@ MIGRATIONS = (
         run          TEXT NOT NULL REFERENCES run (id),
         id           TEXT NOT NULL,
         path         TEXT NOT NULL,            -- of the ticket file, relative to the repository
+        title        TEXT NOT NULL,
+        text         TEXT NOT NULL,            -- the file as it was when the run began
         wave         INTEGER,
         position     INTEGER NOT NULL DEFAULT 0,
         step         TEXT NOT NULL,            -- backlog_ops.run.steps: what happens next
@@ -45,8 +47,9 @@ MIGRATIONS = (
         base_commit  TEXT,                     -- the worktree was made from it; moves when it is rebased
         plan         TEXT,                     -- the accepted PLAN answer, JSON
         approved_tree TEXT,                    -- the tree hash that REVIEW approved
+        work_tree    TEXT,                     -- the tree hash that is being judged: LINT, REVIEW, COMMIT
         message      TEXT,                     -- the commit message COMMIT settled on
-        commit_id    TEXT,                     -- the ticket's commit on the run's branch
+        commit_id    TEXT,                     -- the ticket's own commit; on the run's branch once it is done
         PRIMARY KEY (run, id)
     );
 
@@ -60,6 +63,7 @@ MIGRATIONS = (
         rule         TEXT NOT NULL,            -- the routing rule that decided the tier
         brief        TEXT NOT NULL,
         hand_in      TEXT,                     -- the file the sub-agent writes; NULL: git is the hand-in
+        tree         TEXT,                     -- the worktree's tree hash when the action was opened
         state        TEXT NOT NULL CHECK (state IN ('open', 'handed-in', 'closed')),
         cause        TEXT,                     -- why the attempt died, where it did
         created_at   REAL NOT NULL,
@@ -136,7 +140,9 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         _migrate(connection, path)
     except (sqlite3.DatabaseError, OSError) as error:
-        raise RunStateError(f"{path}: cannot open the run database ({error}); move the file away to start afresh")
+        raise RunStateError(
+            f"{path}: cannot open the run database ({error}); move the file away to start afresh"
+        )
     return connection
 
 
@@ -151,7 +157,9 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
     connection.execute("BEGIN EXCLUSIVE")
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
+        version = connection.execute("PRAGMA user_version").fetchone()[
+            0
+        ]  # another process may have been faster
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in _statements(script):
                 connection.execute(statement)

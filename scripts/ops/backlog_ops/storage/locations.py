@@ -1,8 +1,8 @@
 """Where things live. Nothing outside the project and these folders is ever written.
 
-    state   $XDG_STATE_HOME/backlog-ops/<repository>/state.db   runs and receipts; survives `git clean -fdx`
-    cache   $XDG_CACHE_HOME/backlog-ops/                         may be deleted at any time
-    work    <repository>/.backlog-ops/                           worktrees, briefs, hand-ins; ignores itself
+state   $XDG_STATE_HOME/backlog-ops/<repository>/state.db   runs and receipts; survives `git clean -fdx`
+cache   $XDG_CACHE_HOME/backlog-ops/                         may be deleted at any time
+work    <repository>/.backlog-ops/                           worktrees, briefs, hand-ins; ignores itself
 """
 
 from __future__ import annotations

@@ -1,0 +1,52 @@
+#!/bin/sh
+# `make check`: linters and types. `make test`: those and every test, where a skipped test is a failure.
+# Every stage runs, whatever the one before it said; the last line counts them.
+#
+#   scripts/dev/stages.sh check|test
+
+cd "${0%/*}/../.." || exit 1
+verb=$1
+export PATH="$PWD/.deps/venv/bin:$PWD/.deps/node_modules/bats/bin:$PATH"
+unset PYTHONPATH PYTHONHOME
+started=$(date +%s)
+count=0
+failed=
+
+stage() { # stage NAME COMMAND…
+    name=$1
+    shift
+    count=$((count + 1))
+    printf '\n== %s\n' "$name"
+    "$@" || failed="$failed, $name"
+}
+
+sh_files() {
+    find bin .ci scripts tests -type f \( -name '*.sh' -o -name '*.bats' -o -path 'bin/*' -o -path '.ci/*' \)
+}
+
+some_e2e_test() {
+    python -m pytest tests/e2e --collect-only --quiet --quiet >/dev/null && echo "found" && return
+    echo "no end-to-end test can be collected"
+    return 1
+}
+
+stage "ruff check" ruff check --quiet
+stage "ruff format" ruff format --check --quiet
+stage "mypy" mypy
+stage "import-linter" env PYTHONPATH=scripts/ops lint-imports --no-logo
+# shellcheck disable=SC2046 # none of these names has a space in it
+stage "shellcheck" shellcheck --external-sources $(sh_files)
+
+if [ "$verb" = test ]; then
+    stage "bats" bats tests
+    stage "configuration schema" bash tests/test-config-schema.sh
+    stage "end-to-end tests exist" some_e2e_test
+    stage "pytest" env BACKLOG_REQUIRE_ALL=1 python -m pytest tests --numprocesses=auto --timeout=300 --quiet
+fi
+
+seconds=$(($(date +%s) - started))
+if [ -n "$failed" ]; then
+    printf '\nmake %s: failed after %s s: %s\n' "$verb" "$seconds" "${failed#, }"
+    exit 1
+fi
+printf '\nmake %s: all %s stages passed in %s s\n' "$verb" "$count" "$seconds"

@@ -1,0 +1,123 @@
+"""Which tickets use a file that another ticket creates (rules.md: "create-then-import pairs apart").
+
+A ticket uses a created path X when it lists X, or a path inside X, among its own affected files, or when its
+text names X: as a run of words joined by punctuation without blanks (`src/auth/token.py`, `auth.token`,
+`crate::auth::token`, `'../auth/token'`) that spells
+
+- the whole path of X, with or without its extension (attributes may follow: `src.auth.token.verify`), or
+- its last two parts or more from the run's beginning, extension dropped, or
+- in an import (`import token`, `from auth import token`, `from './token'`, `require("./token")`) its last part.
+
+`__init__`, `index` and `mod` stand for their folder. A shortened name that fits several created files names
+none of them. Erring on the side of a use only costs a later wave.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from backlog_ops.domain.paths import ancestors, same_file_key
+from backlog_ops.domain.tickets import FileAction, Ticket
+
+_WORD = re.compile(r"[\w-]+")
+_RUN = re.compile(r"[\w-]+(?:[^\w\s,;\"'`|-]{1,3}[\w-]+)+")
+_FROM_IMPORT = re.compile(r"\bfrom[ \t]+([\w.]+)[ \t]+import[ \t]+(\w+(?:,[ \t]*\w+)*)")
+_PLAIN_IMPORT = re.compile(r"\bimport[ \t]+(\w+)")
+_QUOTED_IMPORT = re.compile(r"""\b(?:from|import|require|include)\b[ \t]*\(?["'<]([^"'<>\s]+)["'>]""")
+_FOLDER_MODULES = ("__init__", "index", "mod")
+_LONGEST_RUN = 24  # words; deeper than any module, and a bound on the work a hostile text can make
+
+
+def created_paths(ticket: Ticket) -> frozenset[str]:
+    """Keys (`same_file_key`) of the paths that `ticket` creates."""
+    return frozenset(same_file_key(file.path) for file in ticket.affected_files if file.action is FileAction.CREATE)
+
+
+def users_of_created_files(tickets: Sequence[Ticket]) -> Mapping[str, frozenset[str]]:
+    """Ticket id → keys of the created paths it uses, its own among them."""
+    created = {
+        same_file_key(file.path): file.path
+        for ticket in tickets
+        for file in ticket.affected_files
+        if file.action is FileAction.CREATE
+    }
+    if not created:
+        return {ticket.id: frozenset() for ticket in tickets}
+    names = _Names(created)
+    return {ticket.id: frozenset(names.in_text(ticket.text)).union(_listed(ticket, created)) for ticket in tickets}
+
+
+def _listed(ticket: Ticket, created: Mapping[str, str]) -> Iterator[str]:
+    for file in ticket.affected_files:
+        key = same_file_key(file.path)
+        yield from (path for path in (key, *ancestors(key)) if path in created)
+
+
+class _Names:
+    """Every name of every created path, and the paths that a text names by them."""
+
+    def __init__(self, created: Mapping[str, str]) -> None:
+        self._created = created
+        self._whole: dict[str, set[str]] = {}
+        short: dict[str, set[str]] = {}
+        imported: dict[str, set[str]] = {}
+        for key, path in created.items():
+            module = _module(path)
+            self._whole.setdefault("/".join(_WORD.findall(path)), set()).add(key)
+            if len(module) > 1:
+                self._whole.setdefault("/".join(module), set()).add(key)
+            for start in range(1, len(module) - 1):
+                short.setdefault("/".join(module[start:]), set()).add(key)
+            imported.setdefault("".join(module[-1:]), set()).add(key)
+        self._short = {name: keys for name, keys in short.items() if len(keys) == 1 and name not in self._whole}
+        self._imported = {name: keys for name, keys in imported.items() if len(keys) == 1}
+        self._first_words = {name.partition("/")[0] for name in self._whole}
+        self._single_words = {name for name in self._whole if name and "/" not in name}
+        self._by_run: dict[str, frozenset[str]] = {}
+
+    def in_text(self, text: str) -> frozenset[str]:
+        keys: set[str] = set()
+        for run in set(_RUN.findall(text)):
+            keys.update(self._of_run(run))
+        for name in set(_imports(text)):
+            keys.update(self._of_import(name))
+        if self._single_words:
+            for word in self._single_words.intersection(_WORD.findall(text)):
+                keys.update(self._whole[word])
+        return frozenset(keys).union(f for key in keys for f in ancestors(key) if f in self._created)
+
+    def _of_run(self, run: str) -> frozenset[str]:
+        if run not in self._by_run:
+            words = _WORD.findall(run)[:_LONGEST_RUN]
+            starts = (at for at, word in enumerate(words) if at == 0 or word in self._first_words)
+            self._by_run[run] = frozenset(key for at in starts for key in self._longest_name(words, at))
+        return self._by_run[run]
+
+    def _longest_name(self, words: Sequence[str], start: int) -> Collection[str]:
+        for end in range(len(words), start + 1, -1):
+            name = "/".join(words[start:end])
+            keys = self._whole.get(name) or (self._short.get(name) if start == 0 else None)
+            if keys:
+                return keys
+        return ()
+
+    def _of_import(self, name: str) -> Collection[str]:
+        return self._of_run(name) if "." in name else self._imported.get(name, ())
+
+
+def _module(path: str) -> list[str]:
+    """The words of `path` without its extension; a folder's own module stands for the folder."""
+    words = _WORD.findall(posixpath.splitext(path)[0])
+    return words[:-1] if len(words) > 1 and words[-1] in _FOLDER_MODULES else words
+
+
+def _imports(text: str) -> Iterator[str]:
+    """Dotted names that `text` imports; those without a dot are a module's last part."""
+    yield from _PLAIN_IMPORT.findall(text)
+    for module, names in _FROM_IMPORT.findall(text):
+        yield module.strip(".")
+        yield from (f"{module}.{name}".strip(".") for name in _WORD.findall(names))
+    for path in _QUOTED_IMPORT.findall(text):
+        yield ".".join(_module(path))

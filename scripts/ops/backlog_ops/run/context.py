@@ -1,0 +1,81 @@
+"""What every step needs, gathered once: the repository, the store, the settings, the run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backlog_ops.domain.gates import Gate
+from backlog_ops.domain.pricing import PriceTable
+from backlog_ops.domain.routing import Decision, History, route
+from backlog_ops.domain.settings import Settings
+from backlog_ops.domain.tickets import Ticket, parse_ticket
+from backlog_ops.errors import RunStateError
+from backlog_ops.run.git import Git
+from backlog_ops.run.store import Run, Store, TicketState
+from backlog_ops.storage.locations import WORK_FOLDER_NAME
+
+
+@dataclass(frozen=True)
+class Context:
+    """`environ` is what child processes inherit; `merging` serialises what moves the run's branch."""
+
+    git: Git
+    store: Store
+    settings: Settings
+    environ: Mapping[str, str]
+    prices: PriceTable
+    clock: Callable[[], float]
+    state_folder: Path
+    merging: threading.Lock = field(default_factory=threading.Lock)
+    stopping: threading.Event = field(default_factory=threading.Event)  # Ctrl-C: stop between steps, lose nothing
+
+    @property
+    def top(self) -> Path:
+        return self.git.folder
+
+    @property
+    def project(self) -> str:
+        return self.settings.project_name or self.top.name
+
+    @property
+    def work_folder(self) -> Path:
+        return self.top / WORK_FOLDER_NAME
+
+    def make_work_folder(self) -> Path:
+        """`.backlog-ops/`, which ignores itself: the user's own .gitignore stays as it is."""
+        self.work_folder.mkdir(exist_ok=True)
+        ignore = self.work_folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("# made by backlog-ops: worktrees and briefs of runs, safe to delete between runs\n*\n")
+        return self.work_folder
+
+    def worktree_path(self, ticket: TicketState) -> Path:
+        return self.work_folder / "worktrees" / ticket.run / ticket.id
+
+    def action_folder(self, ticket: TicketState, action_id: str) -> Path:
+        return self.work_folder / "runs" / ticket.run / ticket.id / action_id
+
+    def open_run(self) -> Run:
+        run = self.store.open_run()
+        if run is None:
+            raise RunStateError("no run is open: `backlog-ops start` or `backlog-ops run` begins one")
+        return run
+
+    def parsed(self, ticket: TicketState) -> Ticket:
+        """The ticket as it was when the run began; it was valid then, so it still parses."""
+        parsed, problems = parse_ticket(ticket.path, ticket.text.encode(), self.settings.ticket_validation)
+        if parsed is None:
+            raise RunStateError(str(problems[0]))
+        return parsed
+
+    def decide(self, gate: Gate, ticket: TicketState) -> Decision:
+        """Route a gate of a ticket by its tags, its complexity and what happened to it in this run."""
+        parsed = self.parsed(ticket)
+        history = History(ticket.fails, ticket.attempt)
+        return route(gate, parsed.tags, parsed.complexity, history, self.settings.llm_ops.routing)
+
+    def say(self, ticket: TicketState, text: str) -> None:
+        self.store.say(ticket.run, text, ticket.id)

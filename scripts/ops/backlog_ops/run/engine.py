@@ -1,0 +1,147 @@
+"""The gate engine: does whatever comes next and needs no agent, until only agents are waited for.
+
+Three drivers use it: `backlog-ops run` (agents through `claude -p`), and `start`/`next` (agents through the
+parent session), whose long work goes on in a detached worker. One driver at a time: `storage/driver_lock`.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from backlog_ops.domain.gates import Gate
+from backlog_ops.errors import BacklogError
+from backlog_ops.run import wave_gates
+from backlog_ops.run.closing import finish
+from backlog_ops.run.commands import StoppedError
+from backlog_ops.run.context import Context
+from backlog_ops.run.gates import commit, implement, lint, plan, review
+from backlog_ops.run.gates.outcome import park
+from backlog_ops.run.steps import Step
+from backlog_ops.run.store import Action, Run, TicketState
+from backlog_ops.run.text_gates import first_line
+
+GateStep = Callable[[Context, Run, TicketState], None]
+_STEPS: dict[Step, GateStep] = {
+    Step.PREPARE: plan.prepare,
+    Step.PLAN: plan.step,
+    Step.IMPLEMENT: implement.step,
+    Step.LINT: lint.step,
+    Step.REVIEW: review.step,
+    Step.COMMIT: commit.step,
+    Step.MERGE: commit.merge,
+}
+_AGENT_GATES = {Step.PLAN: Gate.PLAN, Step.IMPLEMENT: Gate.IMPLEMENT, Step.REVIEW: Gate.REVIEW}
+
+
+class AgentRunner(Protocol):
+    """Runs one agent action to its end and says why it is worthless, or None. Raises KeyboardInterrupt only."""
+
+    def __call__(self, ctx: Context, action: Action) -> str | None: ...
+
+
+def open_action_of(ctx: Context, ticket: TicketState) -> Action | None:
+    """The agent action this ticket waits for."""
+    gate = _AGENT_GATES.get(ticket.step)
+    action = ctx.store.current_action(ticket, gate) if gate else None
+    return action if action is not None and action.state == "open" else None
+
+
+def has_work(ctx: Context, run: Run) -> bool:
+    """Whether the engine itself can go on, without any agent."""
+    if run.wave == 0:
+        return True
+    wave = ctx.store.tickets(run.id, run.wave)
+    return all(t.step.is_final for t in wave) or any(
+        not t.step.is_final and open_action_of(ctx, t) is None for t in wave
+    )
+
+
+def work(ctx: Context, run_id: str, jobs: int, agents: AgentRunner | None) -> None:
+    """Go on with a run until it has ended or, without `agents`, until only agents are waited for."""
+    while True:
+        run = ctx.store.run(run_id)
+        if run.state != "open" or ctx.stopping.is_set():
+            return
+        if run.wave == 0:
+            wave_gates.plan_the_waves(ctx, run)
+            continue
+        wave = ctx.store.tickets(run_id, run.wave)
+        if not wave:
+            finish(ctx, run)
+            return
+        if all(ticket.step.is_final for ticket in wave):
+            wave_gates.close_wave(ctx, run)
+            continue
+        _work_on_wave(ctx, run, wave, jobs, agents)
+        if agents is None and not has_work(ctx, ctx.store.run(run_id)):
+            return
+
+
+def _work_on_wave(ctx: Context, run: Run, wave: list[TicketState], jobs: int, agents: AgentRunner | None) -> None:
+    """Side by side: agents and test commands are what takes the time."""
+    pool = ThreadPoolExecutor(max_workers=max(1, min(jobs, len(wave))))
+    try:
+        futures = [pool.submit(_work_on_ticket, ctx, run, ticket.id, agents) for ticket in wave]
+        for future in futures:
+            future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner | None) -> None:
+    while not ctx.stopping.is_set() and ctx.store.run(run.id).state == "open":
+        ticket = ctx.store.ticket(run.id, ticket_id)
+        if ticket.step.is_final:
+            return
+        action = open_action_of(ctx, ticket)
+        if action is None:
+            _advance(ctx, run, ticket)
+        elif agents is None:
+            return
+        elif over := over_budget(ctx, run, ticket):
+            ctx.store.close_action(action, over)
+            park(ctx, ticket, over)
+        else:
+            cause = agents(ctx, action)
+            if not ctx.stopping.is_set():  # a stopped agent proved nothing: its action stays open
+                ctx.store.hand_in(action, cause)
+
+
+def _advance(ctx: Context, run: Run, ticket: TicketState) -> None:
+    """One step. What goes wrong in it parks this ticket and no other."""
+    try:
+        _STEPS[ticket.step](ctx, run, ticket)
+    except StoppedError:
+        return
+    except BacklogError as error:
+        park(ctx, ctx.store.ticket(run.id, ticket.id), first_line(error))
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"internal error at {ticket.step}: {type(error).__name__}: {error} ({where.name}:{where.lineno})"
+        park(ctx, ctx.store.ticket(run.id, ticket.id), reason)
+
+
+def budget_left(ctx: Context, run: Run, ticket: TicketState) -> int:
+    """Nano-dollars that may still be spent on this ticket: what is left of its own and of the run's budget."""
+    per_ticket = ctx.settings.llm_ops.budget.per_ticket_nanousd
+    return min(
+        per_ticket - ctx.store.spent_nanousd(run.id, ticket.id),
+        run_limit(ctx, run) - ctx.store.spent_nanousd(run.id),
+    )
+
+
+def run_limit(ctx: Context, run: Run) -> int:
+    """Nano-dollars a run may cost: --max-usd, never more than llmOps.budget.perRunUsd."""
+    limit = ctx.settings.llm_ops.budget.per_run_nanousd
+    return limit if run.max_nanousd is None else min(run.max_nanousd, limit)
+
+
+def over_budget(ctx: Context, run: Run, ticket: TicketState) -> str | None:
+    left = budget_left(ctx, run, ticket)
+    if left > 0:
+        return None
+    spent = ctx.store.spent_nanousd(run.id, ticket.id) / 1e9
+    return f"budget: nothing left for this ticket (${spent:.4f} spent on it; llmOps.budget, --max-usd)"

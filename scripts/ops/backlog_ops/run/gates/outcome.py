@@ -1,0 +1,27 @@
+"""How a gate ends a ticket's step: passed on, failed, parked."""
+
+from __future__ import annotations
+
+from backlog_ops.domain.gates import Gate, Tier
+from backlog_ops.run.context import Context
+from backlog_ops.run.steps import Step
+from backlog_ops.run.store import TicketState
+
+
+def park(ctx: Context, ticket: TicketState, reason: str) -> None:
+    """Take the ticket out of the run, with its history; the run goes on."""
+    ctx.store.update_ticket(ticket, step=Step.PARKED, reason=reason)
+    ctx.say(ticket, f"parked: {reason}")
+
+
+def fail(ctx: Context, ticket: TicketState, gate: Gate, detail: str, headline: str) -> None:
+    """A failed LINT or REVIEW verdict: one more quality-gate failure, and back to IMPLEMENT, which routes."""
+    tier = implemented_on(ctx, ticket)
+    ctx.store.add_verdict(ticket, gate, tier, False, ticket.work_tree, detail)
+    ctx.store.update_ticket(ticket, step=Step.IMPLEMENT, fails=ticket.fails + 1, approved_tree=None)
+    ctx.say(ticket, f"{gate} failed: {headline}")
+
+
+def implemented_on(ctx: Context, ticket: TicketState) -> Tier:
+    """The tier that wrote what is being judged."""
+    return ctx.store.implement_tiers(ticket).get(ticket.attempt, Tier.CHEAP)

@@ -1,0 +1,132 @@
+"""PREPARE and PLAN: the worktree, then what to do in it (rules.md, "Gate contracts")."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from backlog_ops.domain.gates import Gate, Tier
+from backlog_ops.domain.plans import PLAN_SCHEMA, Plan, plan_problem
+from backlog_ops.domain.tickets import Ticket
+from backlog_ops.llm.types import Prompt
+from backlog_ops.run import worktrees
+from backlog_ops.run.actions import open_text_action
+from backlog_ops.run.context import Context
+from backlog_ops.run.gates.outcome import park
+from backlog_ops.run.hand_ins import read_json
+from backlog_ops.run.prompts import PLAN_FILE_BYTES, plan_prompt
+from backlog_ops.run.steps import Step
+from backlog_ops.run.store import Action, Run, TicketState
+from backlog_ops.run.text_gates import ask_gate
+
+
+def prepare(ctx: Context, run: Run, ticket: TicketState) -> None:
+    blocked = _unmet(ctx, ticket)
+    if blocked:
+        park(ctx, ticket, f"depends on {blocked}, which was not completed in this run")
+        return
+    commit = ctx.git.commit_of(run.branch)
+    assert commit is not None, f"{run.branch} is made when the run opens"
+    path = worktrees.create(ctx, ticket, commit)
+    checks = worktrees.set_up(ctx, path)
+    if not checks.passed:
+        park(ctx, ticket, f"worktree.setupCommand failed: {checks.report()[:2000]}")
+        return
+    ctx.store.update_ticket(ticket, step=Step.PLAN, worktree=str(path), base_commit=commit)
+
+
+def _unmet(ctx: Context, ticket: TicketState) -> str | None:
+    """A dependency that is in this run and did not get done; those outside it were met before the run began."""
+    states = {other.id: other.step for other in ctx.store.tickets(ticket.run)}
+    for other in ctx.parsed(ticket).depends_on:
+        if states.get(other, Step.DONE) is not Step.DONE:
+            return other
+    return None
+
+
+def step(ctx: Context, run: Run, ticket: TicketState) -> None:
+    handed_in = ctx.store.current_action(ticket, Gate.PLAN)
+    if handed_in is not None:
+        if handed_in.state == "handed-in":
+            _take_hand_in(ctx, ticket, handed_in)
+        return
+    decision = ctx.decide(Gate.PLAN, ticket)
+    if decision.tier is None:
+        park(ctx, ticket, decision.reason)
+        return
+    prompt = _prompt(ctx, ticket)
+    answer, line = ask_gate(
+        ctx,
+        run,
+        Gate.PLAN,
+        decision.tier,
+        prompt,
+        ticket=ticket,
+        accept=lambda _text, parsed: plan_problem(parsed),
+        rule=decision.rule.value,
+    )
+    if answer is not None:
+        _accept(ctx, ticket, answer.parsed, line)
+    elif ctx.store.died(ticket, Gate.PLAN, 0):
+        park(ctx, ticket, f"no usable plan: {line}")
+    else:
+        tier = max(decision.tier, Tier.CHEAP)
+        ctx.say(ticket, f"PLAN: no text model answered ({line}); asking a sub-agent")
+        open_text_action(ctx, ticket, Gate.PLAN, tier, decision.rule.value, prompt, PLAN_SCHEMA)
+
+
+def _take_hand_in(ctx: Context, ticket: TicketState, action: Action) -> None:
+    answer, problem = read_json(Path(action.hand_in or ""), PLAN_SCHEMA)
+    problem = action.cause or problem or plan_problem(answer)
+    if problem:
+        ctx.store.close_action(action, problem)
+        park(ctx, ticket, f"no usable plan: {problem}")
+        return
+    _accept(ctx, ticket, answer, f"{action.tier} · sub-agent")
+    ctx.store.close_action(action)
+
+
+def _accept(ctx: Context, ticket: TicketState, answer: Any, line: str) -> None:
+    plan = Plan.from_json(answer)
+    if plan.open_questions:
+        park(ctx, ticket, f"needs-investigation: {plan.open_questions[0]}")
+        return
+    ctx.store.update_ticket(ticket, plan=json.dumps(answer, ensure_ascii=False), step=Step.IMPLEMENT)
+    ctx.say(ticket, f"PLAN · {line} · {len(plan.files)} files, {len(plan.tests)} tests")
+
+
+def _prompt(ctx: Context, ticket: TicketState) -> Prompt:
+    parsed, commit = ctx.parsed(ticket), ticket.base_commit or "HEAD"
+    paths = ctx.git.run("ls-tree", "-r", "-z", "--name-only", commit).stdout.decode("utf-8", "replace").split("\0")
+    listed = [path for path in paths if path and not path.startswith(f"{ctx.settings.backlog.data_dir}/")]
+    rules = _contents(ctx, commit, [name for name in ctx.settings.code_rules_files if name in paths])
+    return plan_prompt(
+        ctx.project, parsed, _nearest_first(parsed, listed), _contents(ctx, commit, _wanted(parsed, listed)), rules
+    )
+
+
+def _wanted(ticket: Ticket, paths: list[str]) -> list[str]:
+    named = {file.path for file in ticket.affected_files}
+    return [path for path in paths if path in named or any(path.startswith(f"{name}/") for name in named)]
+
+
+def _nearest_first(ticket: Ticket, paths: list[str]) -> list[str]:
+    """Paths in the folders the ticket names first: a long listing is cut at its end."""
+    folders = {file.path.rpartition("/")[0] for file in ticket.affected_files}
+    return sorted(paths, key=lambda path: (path.rpartition("/")[0] not in folders, path))
+
+
+def _contents(ctx: Context, commit: str, paths: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    left = PLAN_FILE_BYTES
+    for path in paths:
+        data = ctx.git.file_at(commit, path)
+        if data is None or b"\0" in data[:8000]:
+            continue
+        if len(data) > left:
+            found[path] = "(too long to be shown here)"
+            continue
+        found[path] = data.decode("utf-8", "replace")
+        left -= len(data)
+    return found

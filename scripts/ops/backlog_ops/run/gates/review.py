@@ -1,0 +1,102 @@
+"""REVIEW: one package to read, one verdict file to write; no readable verdict is no approval."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from backlog_ops.domain.gates import Gate
+from backlog_ops.domain.verdicts import VERDICT_SCHEMA, Review, judge
+from backlog_ops.run import briefs
+from backlog_ops.run.actions import write_brief
+from backlog_ops.run.context import Context
+from backlog_ops.run.gates.implement import plan_of
+from backlog_ops.run.gates.outcome import fail, implemented_on, park
+from backlog_ops.run.hand_ins import read_json
+from backlog_ops.run.steps import Step
+from backlog_ops.run.store import Action, Run, TicketState
+
+DEAD_REVIEWERS = 2  # so many reviewers may end without a readable verdict before that counts as a failed review
+
+
+def step(ctx: Context, run: Run, ticket: TicketState) -> None:
+    action = ctx.store.current_action(ticket, Gate.REVIEW)
+    if action is None:
+        _open(ctx, ticket)
+    elif action.state == "handed-in":
+        _take_verdict(ctx, ticket, action)
+
+
+def _open(ctx: Context, ticket: TicketState) -> None:
+    decision = ctx.decide(Gate.REVIEW, ticket)
+    if decision.tier is None:
+        park(ctx, ticket, decision.reason)
+        return
+    worktree = ctx.worktree_path(ticket)
+    action = ctx.store.add_action(
+        ticket, Gate.REVIEW, ticket.attempt, decision.tier, decision.rule.value, ticket.work_tree
+    )
+    verdicts = ctx.store.verdicts(ticket)
+    gate_output = next((v.detail for v in reversed(verdicts) if v.gate is Gate.LINT and v.passed), "")
+    text = briefs.review_brief(
+        ticket,
+        action,
+        worktree,
+        plan_of(ticket),
+        ctx.settings.review_pipeline.confidence_threshold,
+        gate_output,
+        ctx.git.diff(ticket.base_commit or "", ticket.work_tree or ""),
+        [verdict for verdict in verdicts if not verdict.passed],
+    )
+    size, limit = len(text.encode("utf-8", "replace")), ctx.settings.review_pipeline.max_package_bytes
+    if size > limit:
+        ctx.store.close_action(action, "package too large")
+        fail(
+            ctx,
+            ticket,
+            Gate.REVIEW,
+            f"The change is too large to be reviewed: {size} bytes with its package, {limit} allowed. Make it smaller.",
+            f"package of {size} bytes (reviewPipeline.maxPackageBytes {limit})",
+        )
+        return
+    ctx.store.open_action(action, write_brief(ctx, ticket, action, text), briefs.hand_in_path(action, worktree))
+
+
+def _take_verdict(ctx: Context, ticket: TicketState, action: Action) -> None:
+    answer, problem = read_json(Path(action.hand_in or ""), VERDICT_SCHEMA)
+    problem = action.cause or problem
+    if problem:
+        ctx.store.close_action(action, problem)
+        ctx.say(ticket, f"REVIEW #{ticket.attempt}: no readable verdict: {problem}")
+        if ctx.store.died(ticket, Gate.REVIEW, ticket.attempt) >= DEAD_REVIEWERS:
+            fail(
+                ctx,
+                ticket,
+                Gate.REVIEW,
+                f"No reviewer gave a readable verdict: {problem}",
+                "no readable verdict",
+            )
+        return
+    review = judge(answer, ctx.settings.review_pipeline.confidence_threshold, lambda path: _lines(ctx, ticket, path))
+    if review.approved:
+        ctx.store.add_verdict(ticket, Gate.REVIEW, implemented_on(ctx, ticket), True, ticket.work_tree, _detail(review))
+        ctx.store.update_ticket(ticket, step=Step.COMMIT, approved_tree=ticket.work_tree)
+        ctx.say(ticket, f"REVIEW #{ticket.attempt} · {action.tier} · {action.rule} · {review.reason}")
+    else:
+        fail(ctx, ticket, Gate.REVIEW, _detail(review), review.reason)
+    ctx.store.close_action(action)
+
+
+def _lines(ctx: Context, ticket: TicketState, path: str) -> list[str] | None:
+    """The file's lines in the reviewed tree; of the base, where the ticket deletes it."""
+    for tree in (ticket.work_tree, ticket.base_commit):
+        data = ctx.git.file_at(tree or "", path)
+        if data is not None:
+            return data.decode("utf-8", "replace").splitlines()
+    return None
+
+
+def _detail(review: Review) -> str:
+    findings = [vars(finding) for finding in review.findings]
+    kept = [vars(finding) for finding in review.kept]
+    return json.dumps({"reason": review.reason, "findings": findings, "kept": kept}, indent=1, ensure_ascii=False)

@@ -1,0 +1,127 @@
+"""What `start`, `next` and `resume` print: the actions for a parent session, as JSON (contracts.md, "Actions")."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from backlog_ops.domain.gates import Tier
+from backlog_ops.errors import RunStateError
+from backlog_ops.run.actions import agent_name
+from backlog_ops.run.briefs import LAUNCHER, prompt_line
+from backlog_ops.run.context import Context
+from backlog_ops.run.driver_lock import holder
+from backlog_ops.run.engine import has_work, run_limit
+from backlog_ops.run.steps import Step
+from backlog_ops.run.store import Action, Run, TicketState
+
+POLL_SECONDS = 0.05
+WAIT_SECONDS = 5  # what a parent is told to wait when the engine's own work takes longer
+
+
+def hand_over(ctx: Context, run: Run, limit_seconds: float) -> dict[str, Any]:
+    """Let the detached worker do what needs no parent, at most `limit_seconds`; then the actions that are open.
+
+    Long work goes on in the worker and is found by the next call.
+    """
+    _pick_up_files(ctx, run)
+    deadline = time.monotonic() + limit_seconds
+    worker: subprocess.Popen[bytes] | None = None
+    while has_work(ctx, run):
+        if worker is not None and worker.poll():
+            raise RunStateError(f"the engine's worker failed ({_last_line(ctx)}); `backlog-ops next` tries again")
+        if holder(ctx.state_folder) is None:
+            worker = _spawn_worker(ctx, run)
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(POLL_SECONDS)
+        run = ctx.store.run(run.id)
+        if run.state != "open":
+            break
+    return describe(ctx, ctx.store.run(run.id))
+
+
+def _pick_up_files(ctx: Context, run: Run) -> None:
+    """A sub-agent without Bash hands in by writing its file."""
+    for action in ctx.store.actions(run.id, "open"):
+        if action.hand_in and Path(action.hand_in).is_file():
+            ctx.store.hand_in(action)
+
+
+def _spawn_worker(ctx: Context, run: Run) -> subprocess.Popen[bytes]:
+    """Start the worker in a session of its own and wait until it holds the lock, or has already ended."""
+    log = ctx.state_folder / "worker.log"
+    with open(log, "ab") as out:
+        worker = subprocess.Popen(
+            [str(LAUNCHER), "worker", run.id],
+            cwd=ctx.top,
+            env=dict(ctx.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    while holder(ctx.state_folder) is None and worker.poll() is None:
+        time.sleep(POLL_SECONDS / 5)
+    return worker
+
+
+def _last_line(ctx: Context) -> str:
+    text = (ctx.state_folder / "worker.log").read_text(encoding="utf-8", errors="replace").strip()
+    return text.splitlines()[-1][:300] if text else "no word from it"
+
+
+def describe(ctx: Context, run: Run) -> dict[str, Any]:
+    """The run as the parent sees it: one line to say and a list of things to do."""
+    said = {"run": run.id, "wave": run.wave, "say": headline(ctx, run)}
+    if run.state != "open":
+        return {**said, "actions": [{"do": "done", "summary": run.summary or ""}]}
+    actions = [_agent(ctx, action) for action in ctx.store.actions(run.id, "open")]
+    return {**said, "actions": actions or [{"do": "wait", "seconds": WAIT_SECONDS}]}
+
+
+def _agent(ctx: Context, action: Action) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "id": action.id,
+        "do": "agent",
+        "ticket": action.ticket,
+        "gate": action.gate.value,
+        "attempt": action.attempt,
+        "subagent_type": f"backlog:{agent_name(action.gate)}",
+    }
+    if action.tier is not Tier.FRONTIER:  # absent: the sub-agent inherits the parent's model
+        answer["model"] = action.tier.host_model
+    return {
+        **answer,
+        "run_in_background": False,
+        "description": f"{action.ticket} {action.gate} #{action.attempt}",
+        "prompt": prompt_line(action),
+    }
+
+
+_DOING = {
+    Step.PREPARE: "preparing",
+    Step.PLAN: "planning",
+    Step.IMPLEMENT: "implementing",
+    Step.LINT: "in lint",
+    Step.REVIEW: "in review",
+    Step.COMMIT: "committing",
+    Step.MERGE: "merging",
+    Step.DONE: "done",
+    Step.PARKED: "parked",
+}
+
+
+def headline(ctx: Context, run: Run) -> str:
+    """`wave 1 of 2 · 2 implementing · $0.04 of $5.00`"""
+    tickets = ctx.store.tickets(run.id)
+    waves = max((ticket.wave or 0 for ticket in tickets), default=0)
+    shown: list[TicketState] = [t for t in tickets if run.state != "open" or t.wave == run.wave]
+    counts = Counter(_DOING.get(ticket.step, ticket.step.value) for ticket in shown)
+    parts = [f"wave {min(run.wave, waves)} of {waves}" if waves else "planning waves"]
+    parts += [f"{count} {what}" for what, count in counts.items()]
+    parts.append(f"${ctx.store.spent_nanousd(run.id) / 1e9:.4f} of ${run_limit(ctx, run) / 1e9:.2f}")
+    return " · ".join(parts)

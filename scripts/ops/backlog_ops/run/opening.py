@@ -1,0 +1,166 @@
+"""Opening a run: everything that can be wrong is found before anything is written."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backlog_ops.domain.gates import TicketStatus
+from backlog_ops.domain.tickets import Ticket
+from backlog_ops.errors import (
+    BudgetError,
+    ConfigurationError,
+    FindingsError,
+    RepositoryError,
+    RunStateError,
+    UsageError,
+)
+from backlog_ops.run.backlog import BacklogFiles, read_backlog
+from backlog_ops.run.context import Context
+from backlog_ops.run.git import GitError
+from backlog_ops.run.steps import Step
+from backlog_ops.run.store import Run, TicketState
+
+_NEW = "0" * 40
+_NOT_READY = {
+    TicketStatus.NEEDS_INVESTIGATION: "needs-investigation: its status says so",
+    TicketStatus.BLOCKED: "blocked: its status says so",
+    TicketStatus.COMPLETED: "its status is completed, but it lies in pending/",
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a run would take up: tickets to do, and id → reason of those left out."""
+
+    tickets: tuple[Ticket, ...]
+    skipped: dict[str, str]
+    completed: frozenset[str]
+
+
+def check_repository(ctx: Context) -> tuple[str, str]:
+    """(branch, commit) a run may begin on. Raises RepositoryError with the remedy when there is none."""
+    branch = ctx.git.branch()
+    if branch is None:
+        raise RepositoryError("HEAD is detached: check out the branch the commits should land on")
+    dirty = ctx.git.tracked_changes()
+    if dirty:
+        more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
+        raise RepositoryError(
+            f"{dirty[0]}{more}: changed but not committed; commit or stash first, tickets start from commits"
+        )
+    try:
+        ctx.git.run("var", "GIT_COMMITTER_IDENT")
+        ctx.git.run("var", "GIT_AUTHOR_IDENT")
+    except GitError:
+        raise RepositoryError("git does not know who commits: set user.name and user.email") from None
+    commit = ctx.git.commit_of("HEAD")
+    assert commit is not None, "open_repository refuses an empty repository"
+    return branch, commit
+
+
+def select(ctx: Context, wanted: Sequence[str]) -> Selection:
+    """The tickets of a run. Raises FindingsError with every problem at once, UsageError for an unknown id."""
+    files = read_backlog(ctx.top, ctx.settings)
+    if files.problems:
+        raise FindingsError(
+            f"{len(files.problems)} problem(s) in the tickets; nothing was started",
+            [str(problem) for problem in files.problems],
+        )
+    folder = f"{ctx.settings.backlog.data_dir}/pending"
+    if not files.pending:
+        raise FindingsError(f"{folder}: no ticket (*.md) there; add one, or set backlog.dataDir")
+    known = {ticket.id for ticket in files.pending}
+    unknown = [ticket_id for ticket_id in wanted if ticket_id not in known]
+    if unknown:
+        raise UsageError(f"{unknown[0]}: no such ticket in {folder} (ids are matched case-exactly)")
+    chosen = [ticket for ticket in files.pending if not wanted or ticket.id in wanted]
+    _all_committed(ctx, chosen)
+    return _ready(files, chosen)
+
+
+def _all_committed(ctx: Context, chosen: Sequence[Ticket]) -> None:
+    tracked = set(
+        ctx.git.run("ls-tree", "-r", "-z", "--name-only", "HEAD", "--", ctx.settings.backlog.data_dir)
+        .stdout.decode("utf-8", "replace")
+        .split("\0")
+    )
+    missing = [ticket.path for ticket in chosen if ticket.path not in tracked]
+    if missing:
+        raise RepositoryError(f"{missing[0]}: not committed; `git add` and commit the tickets first")
+
+
+def _ready(files: BacklogFiles, chosen: Sequence[Ticket]) -> Selection:
+    skipped = {ticket.id: _NOT_READY[ticket.status] for ticket in chosen if ticket.status in _NOT_READY}
+    ready = {ticket.id: ticket for ticket in chosen if ticket.id not in skipped}
+    shrinking = True
+    while shrinking:  # a ticket that is left out takes those with it that need it
+        shrinking = False
+        for ticket in list(ready.values()):
+            unmet = [d for d in ticket.depends_on if d not in ready and d not in files.completed]
+            if unmet:
+                skipped[ticket.id] = f"depends on {unmet[0]}, which is neither completed nor part of this run"
+                del ready[ticket.id]
+                shrinking = True
+    return Selection(tuple(ready.values()), skipped, files.completed)
+
+
+def open_run(ctx: Context, wanted: Sequence[str], max_nanousd: int | None) -> Run:
+    """Open a run on a branch of its own. Nothing is written unless everything holds."""
+    other = ctx.store.open_run()
+    if other is not None:
+        raise RunStateError(
+            f"run {other.id} is open in this repository: `backlog-ops next` or `backlog-ops run` goes on with it, "
+            "`backlog-ops abort` ends it"
+        )
+    if max_nanousd is not None and max_nanousd <= 0:
+        raise BudgetError("--max-usd: nothing is left to spend; give an amount above 0")
+    branch, commit = check_repository(ctx)
+    selection = select(ctx, wanted)
+    if not selection.tickets:
+        raise FindingsError("no ticket is ready", [f"{i}: {reason}" for i, reason in selection.skipped.items()])
+    if not ctx.settings.quality_gates.test:
+        raise ConfigurationError("qualityGates.testCommand: empty; without tests no gate can pass")
+    run_id = time.strftime("%Y%m%d-%H%M%S", time.gmtime(ctx.clock())) + "-" + secrets.token_hex(2)
+    run = Run(
+        id=run_id,
+        state="open",
+        created_at=ctx.clock(),
+        base_branch=branch,
+        base_commit=commit,
+        branch=f"backlog/{run_id}",
+        wave=0,
+        wave_source=None,
+        max_nanousd=max_nanousd,
+        summary=None,
+    )
+    ctx.make_work_folder()
+    ctx.store.begin(run, [_state(run, ticket) for ticket in selection.tickets])
+    ctx.git.move_ref(f"refs/heads/{run.branch}", commit, _NEW, f"backlog: run {run_id}")
+    for ticket_id, reason in selection.skipped.items():
+        ctx.store.say(run.id, f"left out: {reason}", ticket_id)
+    return run
+
+
+def _state(run: Run, ticket: Ticket) -> TicketState:
+    return TicketState(
+        run=run.id,
+        id=ticket.id,
+        path=ticket.path,
+        title=ticket.title,
+        text=ticket.text,
+        wave=None,
+        step=Step.WAITING,
+        reason=None,
+        attempt=0,
+        fails=0,
+        worktree=None,
+        base_commit=None,
+        plan=None,
+        work_tree=None,
+        approved_tree=None,
+        message=None,
+        commit_id=None,
+    )

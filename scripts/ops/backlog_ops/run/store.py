@@ -1,0 +1,393 @@
+"""Run state as typed rows over SQLite: the only module that knows the tables of runs, tickets and actions.
+
+Every method is one transaction. Connections belong to a thread; the file to any number of processes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backlog_ops.domain.gates import Gate, Tier
+from backlog_ops.errors import RunStateError
+from backlog_ops.money import ledger
+from backlog_ops.run.steps import Step
+from backlog_ops.storage.database import connect
+
+
+@dataclass(frozen=True)
+class Run:
+    id: str
+    state: str  # open | done | aborted
+    created_at: float
+    base_branch: str
+    base_commit: str
+    branch: str
+    wave: int  # 0 until the waves are planned
+    wave_source: str | None
+    max_nanousd: int | None
+    summary: str | None
+
+
+@dataclass(frozen=True)
+class TicketState:
+    run: str
+    id: str
+    path: str
+    title: str
+    text: str
+    wave: int | None
+    step: Step
+    reason: str | None
+    attempt: int
+    fails: int
+    worktree: str | None
+    base_commit: str | None
+    plan: str | None
+    work_tree: str | None
+    approved_tree: str | None
+    message: str | None
+    commit_id: str | None
+
+
+@dataclass(frozen=True)
+class Action:
+    number: int
+    run: str
+    ticket: str
+    gate: Gate
+    attempt: int
+    tier: Tier
+    rule: str
+    brief: str
+    hand_in: str | None
+    tree: str | None
+    state: str  # open | handed-in | closed
+    cause: str | None
+
+    @property
+    def id(self) -> str:
+        return f"a{self.number}"
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    attempt: int
+    gate: Gate
+    tier: Tier
+    passed: bool
+    tree: str | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Event:
+    number: int
+    at: float
+    ticket: str | None
+    text: str
+
+
+def _run(row: sqlite3.Row) -> Run:
+    return Run(**{name: row[name] for name in Run.__dataclass_fields__})
+
+
+def _ticket(row: sqlite3.Row) -> TicketState:
+    values = {name: row[name] for name in TicketState.__dataclass_fields__}
+    return TicketState(**{**values, "step": Step(values["step"])})
+
+
+def _action(row: sqlite3.Row) -> Action:
+    values = {name: row[name] for name in Action.__dataclass_fields__}
+    return Action(**{**values, "gate": Gate(values["gate"]), "tier": Tier(values["tier"])})
+
+
+class Store:
+    """Opens the database at `path` on first use. `clock` gives Unix seconds."""
+
+    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+        self.path = path
+        self.clock = clock
+        self._local = threading.local()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection, for the ledger's own functions."""
+        if not hasattr(self._local, "connection"):
+            self._local.connection = connect(self.path)
+        return self._local.connection  # type: ignore[no-any-return]
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; waits for other writers."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+        return self.connection.execute(sql, values).fetchall()
+
+    # -- runs
+
+    def open_run(self) -> Run | None:
+        rows = self._rows("SELECT * FROM run WHERE state = 'open'")
+        return _run(rows[0]) if rows else None
+
+    def last_run(self) -> Run | None:
+        rows = self._rows("SELECT * FROM run ORDER BY created_at DESC, id DESC LIMIT 1")
+        return _run(rows[0]) if rows else None
+
+    def run(self, run_id: str) -> Run:
+        rows = self._rows("SELECT * FROM run WHERE id = ?", run_id)
+        if not rows:
+            raise RunStateError(f"run {run_id}: unknown; `backlog-ops status` names the runs")
+        return _run(rows[0])
+
+    def ended_runs(self) -> list[Run]:
+        return [_run(row) for row in self._rows("SELECT * FROM run WHERE state <> 'open' ORDER BY created_at")]
+
+    def begin(self, run: Run, tickets: Sequence[TicketState]) -> None:
+        """Open a run with its tickets. Raises RunStateError when another run is open."""
+        try:
+            with self.transaction() as db:
+                db.execute(
+                    "INSERT INTO run (id, state, created_at, base_branch, base_commit, branch, wave, max_nanousd)"
+                    " VALUES (?, 'open', ?, ?, ?, ?, 0, ?)",
+                    (run.id, run.created_at, run.base_branch, run.base_commit, run.branch, run.max_nanousd),
+                )
+                db.executemany(
+                    "INSERT INTO ticket (run, id, path, title, text, position, step, reason)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (run.id, t.id, t.path, t.title, t.text, position, t.step.value, t.reason)
+                        for position, t in enumerate(tickets)
+                    ],
+                )
+        except sqlite3.IntegrityError:
+            other = self.open_run()
+            raise RunStateError(
+                f"run {other.id if other else '?'} is open in this repository: `backlog-ops run` or "
+                "`backlog-ops next` goes on with it, `backlog-ops abort` ends it"
+            ) from None
+
+    def set_waves(self, run_id: str, waves: Sequence[Sequence[str]], skipped: dict[str, str], source: str) -> None:
+        """Write the accepted wave plan and open wave 1."""
+        with self.transaction() as db:
+            for number, ids in enumerate(waves, start=1):
+                db.executemany(
+                    "UPDATE ticket SET wave = ? WHERE run = ? AND id = ?",
+                    [(number, run_id, ticket_id) for ticket_id in ids],
+                )
+            db.executemany(
+                "UPDATE ticket SET step = 'parked', reason = ? WHERE run = ? AND id = ?",
+                [(reason, run_id, ticket_id) for ticket_id, reason in skipped.items()],
+            )
+            db.execute("UPDATE run SET wave_source = ? WHERE id = ?", (source, run_id))
+            self._open_wave(db, run_id, 1)
+
+    def open_next_wave(self, run_id: str, current: int) -> None:
+        with self.transaction() as db:
+            self._open_wave(db, run_id, current + 1)
+
+    @staticmethod
+    def _open_wave(db: sqlite3.Connection, run_id: str, number: int) -> None:
+        db.execute("UPDATE run SET wave = ? WHERE id = ?", (number, run_id))
+        db.execute(
+            "UPDATE ticket SET step = 'prepare' WHERE run = ? AND wave = ? AND step = 'waiting'",
+            (run_id, number),
+        )
+
+    def end_run(self, run_id: str, state: str) -> None:
+        with self.transaction() as db:
+            db.execute("UPDATE run SET state = ?, ended_at = ? WHERE id = ?", (state, self.clock(), run_id))
+            db.execute("UPDATE action SET state = 'closed' WHERE run = ? AND state <> 'closed'", (run_id,))
+
+    def add_summary(self, run_id: str, text: str) -> None:
+        with self.transaction() as db:
+            db.execute("UPDATE run SET summary = coalesce(summary || char(10), '') || ? WHERE id = ?", (text, run_id))
+
+    # -- tickets
+
+    def tickets(self, run_id: str, wave: int | None = None) -> list[TicketState]:
+        where, values = ("AND wave = ?", (run_id, wave)) if wave is not None else ("", (run_id,))
+        return [
+            _ticket(row)
+            for row in self._rows(f"SELECT * FROM ticket WHERE run = ? {where} ORDER BY wave, position", *values)
+        ]
+
+    def ticket(self, run_id: str, ticket_id: str) -> TicketState:
+        rows = self._rows("SELECT * FROM ticket WHERE run = ? AND id = ?", run_id, ticket_id)
+        if not rows:
+            raise RunStateError(f"ticket {ticket_id}: not part of run {run_id}")
+        return _ticket(rows[0])
+
+    def update_ticket(self, ticket: TicketState, **changes: Any) -> TicketState:
+        """Write `changes` and return the new row. Values are those of TicketState's fields."""
+        plain = {key: value.value if isinstance(value, Step) else value for key, value in changes.items()}
+        sets = ", ".join(f"{key} = ?" for key in plain)
+        with self.transaction() as db:
+            db.execute(f"UPDATE ticket SET {sets} WHERE run = ? AND id = ?", (*plain.values(), ticket.run, ticket.id))
+        return self.ticket(ticket.run, ticket.id)
+
+    # -- actions
+
+    def add_action(
+        self, ticket: TicketState, gate: Gate, attempt: int, tier: Tier, rule: str, tree: str | None
+    ) -> Action:
+        """Reserve an action's number; its brief is written next, then `open_action` shows it to the driver."""
+        with self.transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO action (run, ticket, gate, attempt, tier, rule, brief, tree, state, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, '', ?, 'closed', ?)",
+                (ticket.run, ticket.id, gate.value, attempt, tier.value, rule, tree, self.clock()),
+            )
+        number = cursor.lastrowid
+        return self.action(int(number or 0))
+
+    def open_action(self, action: Action, brief: Path, hand_in: Path | None, **ticket_changes: Any) -> Action:
+        """Show the action to drivers, together with what that changes about its ticket."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE action SET state = 'open', brief = ?, hand_in = ? WHERE number = ?",
+                (str(brief), str(hand_in) if hand_in else None, action.number),
+            )
+            for key, value in ticket_changes.items():
+                db.execute(
+                    f"UPDATE ticket SET {key} = ? WHERE run = ? AND id = ?",
+                    (value, action.run, action.ticket),
+                )
+        return self.action(action.number)
+
+    def action(self, number: int) -> Action:
+        rows = self._rows("SELECT * FROM action WHERE number = ?", number)
+        if not rows:
+            raise RunStateError(f"action a{number}: unknown; `backlog-ops status` lists the open ones")
+        return _action(rows[0])
+
+    def actions(self, run_id: str, state: str) -> list[Action]:
+        return [
+            _action(row)
+            for row in self._rows("SELECT * FROM action WHERE run = ? AND state = ? ORDER BY number", run_id, state)
+        ]
+
+    def current_action(self, ticket: TicketState, gate: Gate) -> Action | None:
+        """The ticket's action of this gate that is open or handed in; there is one at most."""
+        rows = self._rows(
+            "SELECT * FROM action WHERE run = ? AND ticket = ? AND gate = ? AND state <> 'closed'"
+            " ORDER BY number DESC LIMIT 1",
+            ticket.run,
+            ticket.id,
+            gate.value,
+        )
+        return _action(rows[0]) if rows else None
+
+    def died(self, ticket: TicketState, gate: Gate, attempt: int) -> int:
+        """How many actions of this gate and attempt ended without a usable hand-in."""
+        rows = self._rows(
+            "SELECT count(*) FROM action WHERE run = ? AND ticket = ? AND gate = ? AND attempt = ?"
+            " AND state = 'closed' AND cause IS NOT NULL",
+            ticket.run,
+            ticket.id,
+            gate.value,
+            attempt,
+        )
+        return int(rows[0][0])
+
+    def hand_in(self, action: Action, cause: str | None = None) -> None:
+        """The sub-agent is done; `cause` says why its attempt is worthless, where it is."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE action SET state = 'handed-in', cause = ?, ended_at = ? WHERE number = ? AND state = 'open'",
+                (cause, self.clock(), action.number),
+            )
+
+    def close_action(self, action: Action, cause: str | None = None) -> None:
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE action SET state = 'closed', cause = coalesce(?, cause) WHERE number = ?",
+                (cause, action.number),
+            )
+
+    # -- verdicts
+
+    def add_verdict(
+        self, ticket: TicketState, gate: Gate, tier: Tier, passed: bool, tree: str | None, detail: str
+    ) -> None:
+        """The verdict of LINT or REVIEW on an attempt. A repeated one (LINT after a rebase) replaces it."""
+        with self.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO verdict (run, ticket, attempt, gate, tier, passed, tree, detail, at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    ticket.run,
+                    ticket.id,
+                    ticket.attempt,
+                    gate.value,
+                    tier.value,
+                    int(passed),
+                    tree,
+                    detail,
+                    self.clock(),
+                ),
+            )
+
+    def verdicts(self, ticket: TicketState) -> list[VerdictRow]:
+        return [
+            VerdictRow(
+                row["attempt"],
+                Gate(row["gate"]),
+                Tier(row["tier"]),
+                bool(row["passed"]),
+                row["tree"],
+                row["detail"],
+            )
+            for row in self._rows(
+                "SELECT * FROM verdict WHERE run = ? AND ticket = ? ORDER BY attempt, at",
+                ticket.run,
+                ticket.id,
+            )
+        ]
+
+    def implement_tiers(self, ticket: TicketState) -> dict[int, Tier]:
+        """attempt → the tier its IMPLEMENT ran on."""
+        rows = self._rows(
+            "SELECT attempt, tier FROM action WHERE run = ? AND ticket = ? AND gate = 'IMPLEMENT' AND brief <> ''"
+            " ORDER BY number",
+            ticket.run,
+            ticket.id,
+        )
+        return {row["attempt"]: Tier(row["tier"]) for row in rows}
+
+    # -- events and receipts
+
+    def say(self, run_id: str, text: str, ticket: str | None = None) -> None:
+        with self.transaction() as db:
+            db.execute(
+                "INSERT INTO event (run, at, ticket, text) VALUES (?, ?, ?, ?)",
+                (run_id, self.clock(), ticket, text),
+            )
+
+    def events(self, run_id: str, after: int = 0) -> list[Event]:
+        rows = self._rows("SELECT * FROM event WHERE run = ? AND number > ? ORDER BY number", run_id, after)
+        return [Event(row["number"], row["at"], row["ticket"], row["text"]) for row in rows]
+
+    def record(self, receipt: ledger.Receipt) -> None:
+        with self.transaction() as db:
+            ledger.record(db, receipt)
+
+    def receipts(self, run_id: str, ticket: str | None = None) -> list[sqlite3.Row]:
+        where, values = ("AND ticket = ?", (run_id, ticket)) if ticket is not None else ("", (run_id,))
+        return self._rows(f"SELECT * FROM ledger WHERE run = ? {where} ORDER BY at, key", *values)
+
+    def spent_nanousd(self, run_id: str, ticket: str | None = None) -> int:
+        return ledger.spent_nanousd(self.connection, run_id, ticket)

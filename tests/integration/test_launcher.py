@@ -1,0 +1,370 @@
+"""bin/backlog-ops and bootstrap.py: they find or build an interpreter, once, and say in one line why they cannot.
+
+Environments are built for real, from the pinned packages as files: no index is asked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts.ops.launcher import bootstrap
+from tests.support.plugin_copy import Outcome, PluginCopy, base_python
+
+PREPARING = "backlog-ops: preparing its Python packages once"
+UV = Path(sys.executable).parent / "uv"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> PluginCopy:
+    return PluginCopy(tmp_path)
+
+
+@pytest.fixture
+def quick(plugin: PluginCopy) -> PluginCopy:
+    """For tests that do not care who builds: uv, where there is one, is quicker than pip."""
+    if UV.exists():
+        plugin.provide("uv", UV)
+    return plugin
+
+
+@pytest.fixture
+def offline(wheels: Path, tmp_path: Path) -> dict[str, str]:
+    """Settings with which pip and uv install from files alone."""
+    nothing = tmp_path / "no-settings"
+    nothing.touch()
+    return {
+        "PIP_CONFIG_FILE": str(nothing),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+        "UV_NO_CONFIG": "1",
+        "UV_NO_INDEX": "1",
+        "UV_OFFLINE": "1",
+        "UV_FIND_LINKS": str(wheels),
+        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
+    }
+
+
+@pytest.fixture
+def no_packages(offline: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """The same with nothing to install from."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    return {**offline, "PIP_FIND_LINKS": str(empty), "UV_FIND_LINKS": str(empty)}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
+    """A managed environment that was built once for all tests that only need one to be there."""
+    first = PluginCopy(tmp_path_factory.mktemp("built"))
+    first.provide_python()
+    outcome = first.run(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels), PIP_CONFIG_FILE="/dev/null")
+    assert outcome.exit_code == 0, outcome.stderr
+    return environment_of(first)
+
+
+@pytest.fixture
+def warm(plugin: PluginCopy, built: Path) -> PluginCopy:
+    plugin.base.mkdir(parents=True)
+    shutil.copytree(built, plugin.base / built.name, symlinks=True)
+    return plugin
+
+
+def environment_of(plugin: PluginCopy) -> Path:
+    (environment,) = (path for path in plugin.base.glob("venv-*") if path.is_dir())
+    return environment
+
+
+def assert_one_clear_failure(outcome: Outcome, *words: str) -> None:
+    """Exit 4, nothing on stdout, and one line on stderr beside the one that says it was tried."""
+    told = [line for line in outcome.stderr_lines if not line.startswith(PREPARING)]
+    assert (outcome.exit_code, outcome.stdout, len(told)) == (4, "", 1), outcome.stderr
+    assert told[0].startswith("backlog-ops: ")
+    for word in words:
+        assert word in told[0]
+
+
+# ── The warm path ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_prepared_environment_is_used_without_a_word(warm: PluginCopy) -> None:
+    outcome = warm.run()
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert outcome.witnessed["prefix"] == str(environment_of(warm))
+
+
+def test_no_other_python_is_needed_once_it_is_prepared(warm: PluginCopy) -> None:
+    warm.provide_script("python3", "#!/bin/sh\nexit 9\n")
+    assert warm.run().exit_code == 0
+
+
+def test_arguments_and_standard_input_arrive_byte_for_byte(warm: PluginCopy) -> None:
+    arguments = ["--flag", "two words", "a\nb", "$(touch x)", "`id`", "'\"", "", "*"]
+    outcome = warm.run(*arguments, stdin="line\nwithout end")
+    assert outcome.witnessed["argv"] == arguments
+    assert outcome.witnessed["stdin"] == "line\nwithout end"
+
+
+def test_the_caller_s_python_settings_stay_outside_but_reach_child_processes(warm: PluginCopy, tmp_path: Path) -> None:
+    poison = tmp_path / "poison"
+    poison.mkdir()
+    for module in ("sitecustomize", "json", "httpx"):
+        (poison / f"{module}.py").write_text("raise SystemExit('poisoned')", encoding="utf-8")
+    outcome = warm.run(PYTHONPATH=str(poison), PYTHONHOME="/nowhere", PYTHONSTARTUP="/nowhere")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert str(poison) not in outcome.witnessed["path"]
+    assert outcome.witnessed["environ"]["PYTHONPATH"] == str(poison)
+
+
+def test_the_plugin_s_own_data_folder_comes_before_the_cache(warm: PluginCopy, tmp_path: Path) -> None:
+    data = tmp_path / "plugin data"
+    shutil.move(warm.base, data)
+    assert warm.run(CLAUDE_PLUGIN_DATA=str(data)).witnessed["prefix"].startswith(str(data))
+
+
+def test_relative_folders_in_the_environment_are_ignored(warm: PluginCopy) -> None:
+    shutil.move(warm.base, warm.cache / ".cache/backlog-ops")
+    assert warm.run(CLAUDE_PLUGIN_DATA="here", XDG_CACHE_HOME="there").exit_code == 0
+
+
+def test_without_cksum_the_environment_is_found_all_the_same(warm: PluginCopy) -> None:
+    warm.provide_python()
+    (warm.path / "cksum").unlink()
+    outcome = warm.run("x")
+    assert (outcome.witnessed["argv"], outcome.stderr) == (["x"], "")
+
+
+def test_an_own_python_without_the_packages_becomes_the_managed_one(warm: PluginCopy) -> None:
+    script = warm.own_python_script(needs=["httpx"])
+    outcome = warm.run_command([base_python(), "-I", script, "a b"], stdin="prompt")
+    assert outcome.witnessed["prefix"] == str(environment_of(warm))
+    assert (outcome.witnessed["argv"], outcome.witnessed["stdin"]) == (["a b"], "prompt")
+
+
+def test_an_own_python_that_has_the_modules_is_kept(plugin: PluginCopy) -> None:
+    script = plugin.own_python_script(needs=["json", "sqlite3"])
+    outcome = plugin.run_command([base_python(), "-I", script])
+    assert outcome.witnessed["prefix"] == outcome.witnessed["base"]
+    assert not plugin.base.exists()
+
+
+def test_an_environment_that_lost_a_package_is_named_instead_of_started_for_ever(warm: PluginCopy) -> None:
+    script = warm.own_python_script(needs=["no_such_module"])
+    outcome = warm.run_command([base_python(), "-I", script])
+    assert_one_clear_failure(outcome, str(environment_of(warm)), "lacks no_such_module", "delete that folder")
+
+
+def test_what_marks_a_restart_does_not_reach_child_processes(warm: PluginCopy) -> None:
+    script = warm.own_python_script(needs=["httpx"])
+    outcome = warm.run_command([base_python(), "-I", script])
+    assert bootstrap.GUARD not in outcome.witnessed["environ"]
+
+
+@given(st.binary(max_size=2000))
+def test_the_folder_s_name_is_what_cksum_prints(data: bytes) -> None:
+    printed = subprocess.run(["cksum"], input=data, capture_output=True, check=True).stdout
+    assert bootstrap.posix_checksum(data) == int(printed.split()[0])
+
+
+# ── Building ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_first_call_builds_with_pip_and_says_so_in_one_line(plugin: PluginCopy, offline: dict[str, str]) -> None:
+    plugin.provide_python()
+    outcome = plugin.run("x", stdin="prompt", **offline)
+    assert (outcome.exit_code, len(outcome.stderr_lines)) == (0, 1)
+    assert outcome.stderr.startswith(PREPARING)
+    assert (outcome.witnessed["argv"], outcome.witnessed["stdin"]) == (["x"], "prompt")
+    assert outcome.witnessed["prefix"] == str(environment_of(plugin))
+
+
+def test_the_first_call_builds_with_uv_where_there_is_one(plugin: PluginCopy, offline: dict[str, str]) -> None:
+    if not UV.exists():
+        pytest.skip("needs uv: make deps")
+    plugin.provide_disguised_python("python3", without_ensurepip=True)
+    plugin.provide("uv", UV)
+    outcome = plugin.run(**offline)
+    assert (outcome.exit_code, len(outcome.stderr_lines)) == (0, 1), outcome.stderr
+    assert "uv = " in (environment_of(plugin) / "pyvenv.cfg").read_text(encoding="utf-8")
+
+
+def test_pip_takes_over_where_uv_fails(plugin: PluginCopy, offline: dict[str, str]) -> None:
+    plugin.provide_python()
+    plugin.provide_script("uv", "#!/bin/sh\necho error: no luck >&2\nexit 2\n")
+    outcome = plugin.run(**offline)
+    assert (outcome.exit_code, len(outcome.stderr_lines)) == (0, 1), outcome.stderr
+
+
+def test_settings_that_lead_elsewhere_do_not_divert_the_build(
+    plugin: PluginCopy, offline: dict[str, str], tmp_path: Path
+) -> None:
+    plugin.provide_python()
+    astray = {"PIP_TARGET": str(tmp_path / "astray"), "PIP_USER": "1", "PYTHONHOME": "/nowhere"}
+    outcome = plugin.run(**offline, **astray)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert not (tmp_path / "astray").exists()
+
+
+def test_several_first_calls_at_once_build_once(quick: PluginCopy, offline: dict[str, str]) -> None:
+    quick.provide_python()
+    calls = [quick.start([quick.command, str(number)], quick.environment(**offline)) for number in range(4)]
+    outcomes = [Outcome(0, *call.communicate("", timeout=120)) for call in calls]
+    assert [outcome.witnessed["argv"] for outcome in outcomes] == [["0"], ["1"], ["2"], ["3"]]
+    assert sum(outcome.stderr.count(PREPARING) for outcome in outcomes) == 1
+
+
+def test_an_environment_whose_python_is_gone_is_built_anew(
+    warm: PluginCopy, quick: PluginCopy, offline: dict[str, str]
+) -> None:
+    quick.provide_python()
+    for link in (environment_of(warm) / "bin").glob("python*"):
+        link.unlink()
+        link.symlink_to("/nowhere/python")
+    outcome = warm.run(**offline)
+    assert outcome.stderr.startswith(PREPARING)
+    assert outcome.exit_code == 0, outcome.stderr
+
+
+def test_what_a_killed_build_left_behind_is_not_used(
+    warm: PluginCopy, quick: PluginCopy, offline: dict[str, str]
+) -> None:
+    quick.provide_python()
+    environment = environment_of(warm)
+    environment.rename(environment.with_name(environment.name + ".partial"))
+    outcome = warm.run(**offline)
+    assert outcome.stderr.startswith(PREPARING)
+    assert [path.name for path in warm.base.iterdir() if path.is_dir()] == [environment.name]
+
+
+def test_nothing_is_written_into_the_plugin_by_preparing(quick: PluginCopy, offline: dict[str, str]) -> None:
+    quick.provide_python()
+    before = sorted(quick.root.rglob("*"))
+    for folder in [quick.root, *quick.root.rglob("*")]:
+        folder.chmod(folder.stat().st_mode & ~0o222)
+    outcome = quick.run(**offline)
+    assert (outcome.exit_code, sorted(quick.root.rglob("*"))) == (0, before)
+
+
+# ── Which interpreter ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_interpreters_that_do_not_run_or_are_too_old_are_passed_over(
+    quick: PluginCopy, offline: dict[str, str]
+) -> None:
+    quick.provide_script("python3", "#!/bin/sh\necho 'Python was not found' >&2\nexit 49\n")
+    quick.provide_disguised_python("python3.13", (3, 9, 18))
+    quick.provide_python("python")
+    outcome = quick.run(**offline)
+    assert outcome.exit_code == 0, outcome.stderr
+
+
+def test_the_interpreter_that_backlog_python_names_goes_first(
+    quick: PluginCopy, offline: dict[str, str], tmp_path: Path
+) -> None:
+    quick.provide_script("python3", f"#!/bin/sh\ntouch '{tmp_path}/used'\nexit 1\n")
+    outcome = quick.run(BACKLOG_PYTHON=str(base_python()), **offline)
+    assert (outcome.exit_code, (tmp_path / "used").exists()) == (0, False)
+
+
+def test_an_own_python_that_is_too_old_becomes_the_managed_one(warm: PluginCopy) -> None:
+    old = warm.provide_disguised_python("python3", (3, 9, 18))
+    outcome = warm.run_command([old, warm.own_python_script(needs=[])])
+    assert outcome.witnessed["prefix"] == str(environment_of(warm))
+
+
+def test_only_old_interpreters_are_named_with_their_versions(plugin: PluginCopy) -> None:
+    plugin.provide_disguised_python("python3", (3, 9, 18))
+    assert_one_clear_failure(plugin.run(), "needs Python 3.10 or newer", "python3 (3.9.18)", "BACKLOG_PYTHON")
+
+
+def test_a_python_without_venv_has_its_remedy_named(plugin: PluginCopy) -> None:
+    plugin.provide_disguised_python("python3", without_ensurepip=True)
+    assert_one_clear_failure(plugin.run(), "cannot make virtual environments", "apt install python3-venv", "uv")
+
+
+def test_a_python_with_venv_is_preferred_where_there_is_no_uv(plugin: PluginCopy, offline: dict[str, str]) -> None:
+    plugin.provide_disguised_python("python3", without_ensurepip=True)
+    plugin.provide_python("python3.12")
+    outcome = plugin.run(**offline)
+    assert outcome.exit_code == 0, outcome.stderr
+
+
+def test_programs_of_the_current_folder_are_not_run(plugin: PluginCopy, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    trap = here / "python3"
+    trap.write_text("#!/bin/sh\ntouch sprung\n", encoding="utf-8")
+    trap.chmod(0o755)
+    outcome = plugin.run(cwd=here, PATH=f":{plugin.path}")
+    assert (outcome.exit_code, (here / "sprung").exists()) == (4, False)
+
+
+# ── When it cannot ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_failed_build_says_what_failed_and_leaves_nothing(plugin: PluginCopy, no_packages: dict[str, str]) -> None:
+    plugin.provide_python()
+    outcome = plugin.run(**no_packages)
+    assert_one_clear_failure(outcome, "cannot prepare its Python packages: pip: ERROR", "check the network")
+    assert [path for path in plugin.base.iterdir() if path.is_dir()] == []
+
+
+def test_an_unreachable_index_is_called_that(plugin: PluginCopy, offline: dict[str, str]) -> None:
+    plugin.provide_python()
+    del offline["PIP_NO_INDEX"], offline["PIP_FIND_LINKS"]
+    refusing = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_NO_CACHE_DIR": "1"}
+    assert_one_clear_failure(plugin.run(**offline, **refusing), "pip: no connection to the package index")
+
+
+def test_a_package_that_is_not_the_pinned_one_is_refused(plugin: PluginCopy, offline: dict[str, str]) -> None:
+    plugin.provide_python()
+    lock_file = plugin.root / "config/requirements.lock"
+    text = lock_file.read_text(encoding="utf-8")
+    lock_file.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, text), encoding="utf-8")
+    assert_one_clear_failure(plugin.run(**offline), "pip: ERROR: THESE PACKAGES DO NOT MATCH THE HASHES")
+
+
+def test_a_folder_that_cannot_be_written_is_named(plugin: PluginCopy) -> None:
+    plugin.provide_python()
+    plugin.cache.write_text("a file", encoding="utf-8")
+    assert_one_clear_failure(plugin.run(), str(plugin.base), "XDG_CACHE_HOME")
+
+
+def test_those_who_waited_for_a_build_that_failed_do_not_try_again(
+    plugin: PluginCopy, no_packages: dict[str, str]
+) -> None:
+    plugin.provide_python()
+    lock_name = f"venv-{bootstrap.posix_checksum((plugin.root / 'config/requirements.lock').read_bytes())}.lock"
+    plugin.base.mkdir(parents=True)
+    with (plugin.base / lock_name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        calls = [plugin.start([plugin.command], plugin.environment(**no_packages)) for _ in range(3)]
+        waiting = [call.stderr.readline() for call in calls if call.stderr]
+        fcntl.flock(lock, fcntl.LOCK_UN)
+    told = [call.communicate("", timeout=120)[1] for call in calls]
+    assert all("waiting for another process" in line for line in waiting)
+    assert [call.returncode for call in calls] == [4, 4, 4]
+    assert sum(text.count(PREPARING) for text in told) == 1
+
+
+def test_a_caller_that_can_do_without_goes_on_after_one_line(plugin: PluginCopy, no_packages: dict[str, str]) -> None:
+    script = plugin.own_python_script(needs=["no_such_module"], optional=True)
+    command = [base_python(), "-I", script]
+    first, second = (plugin.run_command(command, **no_packages) for _ in range(2))
+    assert (first.exit_code, first.witnessed["prefix"]) == (0, first.witnessed["base"])
+    assert [line.startswith(PREPARING) for line in first.stderr_lines] == [True, False]
+    assert second.stderr_lines == first.stderr_lines[1:], "the failure is remembered for a while"
+
+
+def test_a_caller_that_can_do_without_still_needs_a_new_enough_python(plugin: PluginCopy) -> None:
+    old = plugin.provide_disguised_python("python3", (3, 9, 18))
+    script = plugin.own_python_script(needs=[], optional=True)
+    assert_one_clear_failure(plugin.run_command([old, script]), "needs Python 3.10 or newer")

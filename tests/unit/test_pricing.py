@@ -1,0 +1,129 @@
+"""What a call costs, and the table the prices come from."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backlog_ops.domain.gates import Tier
+from backlog_ops.domain.pricing import PriceTable, Usage
+from backlog_ops.storage.config_file import MODELS_FILE, load_preset, load_prices
+
+TODAY = "2026-11-23"
+PRICES = load_prices()
+MODELS: dict[str, Any] = json.loads(MODELS_FILE.read_bytes())["models"]
+TOKENS = st.integers(0, 2_000_000)
+USAGES = st.builds(Usage, TOKENS, TOKENS, TOKENS, TOKENS, TOKENS)
+
+
+def usd(model: str, usage: Usage, on: str = TODAY) -> Decimal | None:
+    nanousd = PRICES.cost(model, usage, on)
+    return None if nanousd is None else Decimal(nanousd) / 10**9
+
+
+@pytest.mark.parametrize(
+    ("model", "dollars"),
+    [
+        ("claude-haiku-5-5", "0.50"),
+        ("claude-sonnet-5-5", "10"),
+        ("claude-opus-5-5", "20"),
+        ("claude-fable-5-2", "40"),
+    ],
+)
+def test_a_million_output_tokens_cost_the_list_price(model: str, dollars: str) -> None:
+    assert usd(model, Usage(output=1_000_000)) == Decimal(dollars)
+
+
+def test_each_bucket_has_its_own_rate() -> None:
+    million = 1_000_000
+    buckets = [
+        Usage(input=million),
+        Usage(cache_write_5m=million),
+        Usage(cache_write_1h=million),
+        Usage(cache_read=million),
+        Usage(output=million),
+    ]
+    rates = [usd("claude-sonnet-5-5", usage) for usage in buckets]
+    assert rates == [Decimal(rate) for rate in ("2", "2.5", "4", "0.1", "10")]
+
+
+def test_at_the_threshold_a_haiku_prompt_has_the_low_price() -> None:
+    assert usd("claude-haiku-5-5", Usage(input=60_000, cache_read=40_000)) == Decimal("0.0064")
+
+
+def test_above_the_threshold_the_whole_haiku_request_has_the_high_price() -> None:
+    usage = Usage(input=60_000, cache_write_5m=1, cache_read=40_000, output=1_000)
+    assert usd("claude-haiku-5-5", usage) == Decimal("0.034500625")
+
+
+def test_a_price_cut_holds_from_its_day_on() -> None:
+    read = Usage(cache_read=1_000_000)
+    assert usd("claude-sonnet-5-5", read, "2026-10-06") == Decimal("0.20")
+    assert usd("claude-sonnet-5-5", read, "2026-10-07") == Decimal("0.10")
+
+
+def test_a_model_nobody_priced_costs_unknown_not_nothing() -> None:
+    assert usd("claude-next", Usage(input=1)) is None
+
+
+def test_a_day_before_the_first_price_costs_unknown() -> None:
+    assert usd("claude-opus-5-5", Usage(input=1), "2026-09-21") is None
+
+
+def test_a_dated_id_has_the_price_of_its_model() -> None:
+    usage = Usage(input=1_000, output=1_000)
+    assert usd("claude-haiku-4-5-20251001", usage) == usd("claude-haiku-4-5", usage)
+
+
+@given(st.sampled_from(sorted(MODELS)), USAGES, USAGES)
+def test_more_tokens_never_cost_less(model: str, usage: Usage, more: Usage) -> None:
+    smaller, larger = PRICES.cost(model, usage, TODAY), PRICES.cost(model, usage + more, TODAY)
+    assert smaller is not None and larger is not None
+    assert smaller <= larger
+
+
+def test_every_cloud_model_of_the_preset_has_a_price_today() -> None:
+    models = load_preset()["llmOps"]["models"]
+    for tier in (Tier.CHEAP, Tier.BALANCED, Tier.FRONTIER):
+        assert usd(models[tier.value], Usage(input=1, output=1)) is not None
+
+
+def test_no_id_is_claimed_twice() -> None:
+    ids = [*MODELS, *(alias for entry in MODELS.values() for alias in entry["aliases"])]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_price_names_its_day_and_its_source(model: str) -> None:
+    for price in MODELS[model]["prices"]:
+        assert "2025-09-29" <= price["since"] <= TODAY
+        assert "https://" in price["source"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_cached_tokens_cost_less_to_read_and_more_to_write(model: str) -> None:
+    for price in MODELS[model]["prices"]:
+        for rates in (price, price.get("longContext", price)):
+            assert rates["cacheRead"] < rates["input"] < rates["cacheWrite5m"] < rates["cacheWrite1h"]
+            assert rates["input"] < rates["output"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_says_what_it_can_take(model: str) -> None:
+    able = MODELS[model]["capabilities"]
+    assert able.keys() == {"sampling", "jsonSchema", "thinking", "contextTokens", "maxOutputTokens"}
+    assert able["thinking"] in ("disabled", "between_tools", "always", "none")
+    assert able["maxOutputTokens"] < able["contextTokens"]
+
+
+def test_prices_are_found_in_any_order() -> None:
+    rates = {"input": 1, "cacheWrite5m": 1, "cacheWrite1h": 1, "cacheRead": 1, "output": 1}
+    newer, older = {"since": "2026-02-01", **rates}, {"since": "2026-01-01", **rates, "input": 3}
+    table = PriceTable.from_json({"date": TODAY, "models": {"m": {"prices": [newer, older]}}})
+    assert table.cost("m", Usage(input=1), "2026-01-15") == 3_000
+    assert table.cost("m", Usage(input=1), "2026-02-01") == 1_000
