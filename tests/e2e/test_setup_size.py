@@ -13,5 +13,5 @@ LIMITS = {"implementer": 3_300, "reviewer": 1_900}
 def test_the_first_call_carries_little_set_up(demo: DemoRun, role: str, capsys: pytest.CaptureFixture[str]) -> None:
     tokens = demo.first_calls[role]
     with capsys.disabled():  # a number to watch, in passing runs too
-        print(f"\nfirst call of an {role}: {max(tokens):,} tokens, at most {LIMITS[role]:,}", file=sys.stderr)
+        print(f"\nfirst call, {role}: {max(tokens):,} tokens, limit {LIMITS[role]:,}", file=sys.stderr)
     assert max(tokens) <= LIMITS[role]

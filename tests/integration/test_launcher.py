@@ -142,6 +142,15 @@ def test_without_cksum_the_environment_is_found_all_the_same(warm: PluginCopy) -
     assert (outcome.witnessed["argv"], outcome.stderr) == (["x"], "")
 
 
+def test_a_link_to_the_folder_of_the_command_leads_to_the_plugin(
+    quick: PluginCopy, offline: dict[str, str], tmp_path: Path
+) -> None:
+    quick.provide_python()
+    (tmp_path / "linked").symlink_to(quick.command.parent)
+    outcome = quick.run_command([tmp_path / "linked/backlog-ops", "x"], **offline)
+    assert outcome.witnessed["argv"] == ["x"]
+
+
 def test_an_own_python_without_the_packages_becomes_the_managed_one(warm: PluginCopy) -> None:
     script = warm.own_python_script(needs=["httpx"])
     outcome = warm.run_command([base_python(), "-I", script, "a b"], stdin="prompt")

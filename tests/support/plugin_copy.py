@@ -24,7 +24,7 @@ json.dump({"argv": sys.argv[1:], "stdin": sys.stdin.read(), "environ": dict(os.e
 # Stands where llm_call.py stands: a script that people start with their own python3.
 OWN_PYTHON_WITNESS = """
 import os, sys
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "launcher"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "launcher"))
 import bootstrap
 bootstrap.ensure(sys.argv, needs=NEEDS, optional=OPTIONAL)
 """ + WITNESS.replace("import json, os, sys", "import json")

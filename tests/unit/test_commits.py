@@ -56,9 +56,11 @@ def test_the_type_comes_from_the_tags_then_from_the_id(ticket_id, tags, kind):
     assert commit_type(ticket_id, tags) == kind
 
 
-def test_the_area_is_the_folder_that_all_files_share():
+def test_the_area_is_the_one_folder_that_the_code_lies_in():
     assert commit_area(["src/a.py", "src/b/c.py"]) == "src"
-    assert commit_area(["src/a.py", "tests/test_a.py"]) == "repo"
+    assert commit_area(["src/a.py", "tests/test_a.py"]) == "src"
+    assert commit_area(["tests/test_a.py"]) == "tests"
+    assert commit_area(["src/a.py", "web/b.js"]) == "repo"
     assert commit_area(["README.md"]) == "repo"
 
 

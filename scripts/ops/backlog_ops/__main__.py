@@ -3,10 +3,9 @@
 import os
 import sys
 
-if (
-    not __package__
-):  # started by path: Python put this file's own folder first, where its siblings would shadow others
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if not __package__:
+    # Started by path, Python looks for modules beside this file, where ours would shadow others.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 from backlog_ops.cli.main import main
 

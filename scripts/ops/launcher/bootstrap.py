@@ -24,7 +24,7 @@ import zlib
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 MINIMUM_VERSION = (3, 10)
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
 LOCK_FILE = os.path.join(ROOT, "config", "requirements.lock")
 EXIT_UNREACHABLE = 4  # as in backlog_ops.errors, which an old Python cannot import
 EXIT_INTERRUPTED = 130
@@ -49,8 +49,12 @@ PROBE = """
 import os, sys
 print("%d.%d.%d" % sys.version_info[:3])
 if sys.version_info >= (3, 10):
-    import importlib.util, sqlite3, ssl, venv
-    print(int(importlib.util.find_spec("ensurepip") is not None), flush=True)
+    import sqlite3, ssl, venv
+    try:
+        from ensurepip import version
+        print(1, flush=True)
+    except ImportError:
+        print(0, flush=True)
     # The real file behind all links: it vanishes with its version, where /usr/bin/python3 changes silently.
     base = getattr(sys, "_base_executable", None) or sys.executable
     sys.stdout.buffer.write(os.fsencode(os.path.realpath(base)))

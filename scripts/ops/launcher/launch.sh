@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2154 # both are set by the file that sources this one
 # Sourced with $root (the plugin's folder), $script and the caller's arguments; never returns.
 #
 # Warm: the managed environment exists, so this costs one `cksum` and becomes that Python.

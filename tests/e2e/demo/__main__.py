@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.e2e.demo.bill import receipts_table
 from tests.e2e.demo.checks import CHECKS
 from tests.e2e.demo.stage import Stage, staged
 from tests.e2e.harness.request import Req
@@ -37,10 +36,9 @@ def play(stage: Stage) -> dict[str, str]:
     problems = {"exit_code": f"backlog-ops run ended with exit code {code}"} if code else {}
     print("\n$ git log\n")
     print(stage.git("log", "--format=%h %s", "--shortstat", "--reverse", f"{stage.start}..main"))
-    print("\nWhat it cost:\n")
-    print("\n".join(receipts_table(stage)))
+    print("\nFirst calls, before any work (request bytes / 4):\n")
     for role, tokens in first_calls(stage.calls).items():
-        print(f"first call of an {role}: {max(tokens, default=0):,} tokens of set-up (request bytes / 4)")
+        print(f"{role:<12} {max(tokens, default=0):,} tokens")
     print("\nWhat has to hold:\n")
     for check in CHECKS:
         problem = check(stage)

@@ -55,7 +55,7 @@ def billed(calls: Iterable[Req]) -> dict[str, Bill]:
 
 
 def booked(stage: Stage) -> dict[str, Bill]:
-    """Per answering model, every receipt of a paid call. An unknown cost or count makes the sum None's error."""
+    """Per answering model, every receipt of a paid call; an unknown count or cost adds nothing, and then shows."""
     rows = stage.rows(
         "SELECT answered_model, input, cache_write_5m, cache_write_1h, cache_read, output, cost_nanousd "
         "FROM ledger WHERE provider != 'ollama' AND answered_model IS NOT NULL"
@@ -64,19 +64,3 @@ def booked(stage: Stage) -> dict[str, Bill]:
     for model, *numbers in rows:
         bills[model] = bills.get(model, Bill()) + Bill(*(number or 0 for number in numbers))
     return bills
-
-
-def receipts_table(stage: Stage) -> list[str]:
-    """One line a receipt: ticket, gate, asked model, answering model, tokens, cost."""
-    lines = [f"{'ticket':<9} {'gate':<12} {'asked':<18} {'answered':<18} {'in':>7} {'cached':>7} {'out':>6}   cost"]
-    total = 0
-    for row in stage.rows("SELECT * FROM ledger ORDER BY at"):
-        gate = f"{row['gate']} #{row['attempt']}" if row["gate"] == "IMPLEMENT" else row["gate"]
-        fresh = sum(row[name] or 0 for name in ("input", "cache_write_5m", "cache_write_1h"))
-        cost = "unknown" if row["cost_nanousd"] is None else f"${row['cost_nanousd'] / 1e9:.6f}"
-        total += row["cost_nanousd"] or 0
-        lines.append(
-            f"{row['ticket'] or '–':<9} {gate:<12} {row['asked_model']:<18} {row['answered_model'] or '–':<18} "
-            f"{fresh:>7} {row['cache_read'] or 0:>7} {row['output'] or 0:>6}   {cost}"
-        )
-    return [*lines, f"{'all':<74} {'':<6}   ${total / 1e9:.6f}"]

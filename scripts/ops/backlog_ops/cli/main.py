@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,13 +14,11 @@ from backlog_ops.errors import EXIT_INTERRUPTED, EXIT_UNREACHABLE, EXIT_USAGE, B
 Command = Callable[[argparse.Namespace], int]
 
 
-def _run_commands(name: str) -> Command:
-    """A command of `commands.py`, imported only when it is used: help and errors stay instant."""
+def _later(module: str, function: str) -> Command:
+    """A command imported only when it is used: help and errors stay instant, `next` stays light."""
 
     def call(args: argparse.Namespace) -> int:
-        from backlog_ops.cli import commands
-
-        command: Command = getattr(commands, name)
+        command: Command = getattr(importlib.import_module(f"backlog_ops.cli.{module}"), function)
         return command(args)
 
     return call
@@ -47,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
             description=text[0].upper() + text[1:] + ".",
             epilog=f"example: backlog-ops {example}",
         )
-        sub.set_defaults(call=_run_commands(function))
+        sub.set_defaults(call=_later(*function.split(".")))
         return sub
 
     def formats(sub: argparse.ArgumentParser, *names: str) -> None:
@@ -57,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         "validate",
         "check the configuration and the tickets, every problem at once",
         "validate tickets",
-        "validate",
+        "reading.validate",
     )
     sub.add_argument("what", nargs="?", choices=["config", "tickets"], help="only one of the two")
     formats(sub, "text", "json", "github")
@@ -66,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "route",
         "which tier and model a gate of a ticket gets, and the rule that decided",
         "route BUG-001 IMPLEMENT",
-        "route",
+        "reading.route",
     )
     sub.add_argument("id", metavar="ID")
     sub.add_argument("gate", metavar="GATE", help="PLAN, IMPLEMENT, REVIEW, …")
@@ -76,14 +75,14 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         "implement the backlog without a parent session, or go on with the open run",
         "run BUG-001 FEAT-002",
-        "run",
+        "driving.run",
     )
     sub.add_argument("ids", metavar="ID", nargs="*", help="only these tickets; default: all pending ones")
     sub.add_argument("--jobs", type=_positive, metavar="N", help="tickets side by side; default: all of a wave")
     sub.add_argument("--max-usd", type=_dollars, metavar="X", help="end cleanly when so much is spent")
     sub.add_argument("--output", choices=["text", "json"], default="text", help="json: one object at the end")
 
-    sub = add("start", "open a run and print the first actions for a parent session", "start BUG-001", "start")
+    sub = add("start", "open a run and print the first actions for a parent session", "start BUG-001", "handing.start")
     sub.add_argument("ids", metavar="ID", nargs="*")
     sub.add_argument("--dry-run", action="store_true", help="waves and tiers only; opens nothing, calls no model")
     sub.add_argument("--max-usd", type=_dollars, metavar="X")
@@ -93,9 +92,9 @@ def _parser() -> argparse.ArgumentParser:
         ("next", "do what needs no parent, then print the actions for it"),
         ("resume", "the same, for a session that finds a run open"),
     ):
-        add(name, text, name, "next_actions").add_argument("--json", action="store_true", help="as for start")
+        add(name, text, name, "handing.next_actions").add_argument("--json", action="store_true", help="as for start")
 
-    sub = add("submit", "hand in what an action asked for", "submit a17", "submit")
+    sub = add("submit", "hand in what an action asked for", "submit a17", "handing.submit")
     sub.add_argument("action", metavar="ACTION")
     sub.add_argument("--file", metavar="F", help="the answer file of a gate that writes one")
 
@@ -103,22 +102,22 @@ def _parser() -> argparse.ArgumentParser:
         "check",
         "run the configured commands in an action's worktree and print what failed",
         "check a17 -- -k login",
-        "check",
+        "handing.check",
     )
     sub.add_argument("action", metavar="ACTION")
     sub.add_argument("args", metavar="ARGS", nargs="*", help="after `--`: run the test command alone, with these")
 
-    sub = add("status", "the run, read", "status", "status")
+    sub = add("status", "the run, read", "status", "reading.status")
     formats(sub, "text", "json")
-    sub = add("show", "brief, diff, findings and receipts of a ticket", "show BUG-001", "show")
+    sub = add("show", "brief, diff, findings and receipts of a ticket", "show BUG-001", "reading.show")
     sub.add_argument("id", metavar="ID")
     formats(sub, "text", "json")
-    add("abort", "end the open run; the base branch stays as it was", "abort", "abort")
-    add("clean", "remove worktrees and branches of ended runs", "clean", "clean")
+    add("abort", "end the open run; the base branch stays as it was", "abort", "driving.abort")
+    add("clean", "remove worktrees and branches of ended runs", "clean", "driving.clean")
     # The engine's own detached worker: started by start and next, not listed.
     worker = commands.add_parser("worker")
     worker.add_argument("run_id")
-    worker.set_defaults(call=_run_commands("worker"))
+    worker.set_defaults(call=_later("handing", "worker"))
     return parser
 
 

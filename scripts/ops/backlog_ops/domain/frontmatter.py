@@ -102,11 +102,15 @@ class _Places:
     """Characters of the YAML source → places in the file. YAML has more line ends than a file has lines."""
 
     def __init__(self, text: str, fences: Fences) -> None:
+        self._text = text
         self._offset = fences.start
         self._ends = [found.start() for found in re.finditer("\n", text[: fences.end])]
 
     def line(self, index: int) -> int:
         return bisect.bisect_left(self._ends, index) + 1
+
+    def begins_its_line(self, scalar: Scalar) -> bool:
+        return not self._text[self._text.rfind("\n", 0, scalar.start) + 1 : scalar.start].strip()
 
     def index(self, mark: Any) -> int:
         return self._offset + (mark.index if mark else 0)
@@ -141,6 +145,8 @@ def _mapping(events: Iterator[yaml.Event], places: _Places) -> Iterator[Entry]:
             places.refuse_extras(event)
             raise places.error(event, "a key must be a single word")
         key = places.scalar(event)
+        if not places.begins_its_line(key):
+            raise places.error(event, f"the key {quote(key.text)} must begin its line")
         yield Entry(key, _value(key, events, places))
     next(events)  # the end of the document
     if not isinstance(event := next(events), yaml.StreamEndEvent):

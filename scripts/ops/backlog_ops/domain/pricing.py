@@ -52,10 +52,7 @@ class Rates:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Rates:
         return cls(
-            *(
-                Decimal(str(data[key]))
-                for key in ("input", "cacheWrite5m", "cacheWrite1h", "cacheRead", "output")
-            )
+            *(Decimal(str(data[key])) for key in ("input", "cacheWrite5m", "cacheWrite1h", "cacheRead", "output"))
         )
 
     def nanousd(self, usage: Usage) -> int:

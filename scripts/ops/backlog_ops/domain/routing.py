@@ -67,9 +67,7 @@ def entry_tier(gate: Gate, routing: Routing) -> Tier:
     return _FIXED[gate] if gate in _FIXED else routing.entry[gate]
 
 
-def route(
-    gate: Gate, tags: Collection[str], complexity: Complexity, history: History, routing: Routing
-) -> Decision:
+def route(gate: Gate, tags: Collection[str], complexity: Complexity, history: History, routing: Routing) -> Decision:
     """Decide the tier of `gate`. Total: every input has an answer; nothing is read but the arguments."""
     entry = entry_tier(gate, routing)
     if not gate.escalates:
@@ -106,9 +104,6 @@ def _escalated(fails: int, without_failures: Tier, routing: Routing) -> Decision
         return Decision(
             None,
             Rule.ESCALATIONS_USED,
-            f"parked: {fails} failed verdicts, {routing.max_escalations} escalation(s) used "
-            "(maxEscalationsPerTicket)",
+            f"parked: {fails} failed verdicts, {routing.max_escalations} escalation(s) used (maxEscalationsPerTicket)",
         )
-    return Decision(
-        max(routing.escalation, without_failures), Rule.FAILS_ESCALATE, f"{fails} failed verdicts"
-    )
+    return Decision(max(routing.escalation, without_failures), Rule.FAILS_ESCALATE, f"{fails} failed verdicts")

@@ -345,7 +345,7 @@ class _Fields:
 
     def _is_one_line_of_text(self, key: str, value: Scalar) -> bool:
         if not value.is_text and not value.is_empty:
-            self._report(value.line, f"`{key}`: YAML reads {quote(value.text)} as a number, date or the like: quote it")
+            self._report(value.line, f"`{key}`: YAML reads {quote(value.text)} as something else than text: quote it")
         elif UNSAFE.search(value.text):
             self._report(value.line, f"`{key}`: {quote(value.text)} holds a line break or control character")
         elif not value.text.strip():

@@ -74,9 +74,7 @@ def judge(answer: Mapping[str, Any], threshold: int, lines_of: Callable[[str], l
     kept = tuple(f for f in findings if f.confidence < threshold)
     if answer["verdict"] != "APPROVED":
         # A bare or unsure rejection is still a rejection; the next attempt then sees everything that was said.
-        return Review(
-            False, f"changes requested ({len(findings)} findings)", acted or kept, () if not acted else kept
-        )
+        return Review(False, f"changes requested ({len(findings)} findings)", acted or kept, () if not acted else kept)
     blocking = [f for f in acted if f.severity in _BLOCKING]
     if blocking:
         return Review(False, f"contradiction: approved with {blocking[0]}", acted, kept)
@@ -90,9 +88,7 @@ def _citation_problem(finding: Finding, lines_of: Callable[[str], list[str] | No
     if finding.line > len(lines):
         return f"{finding.file}:{finding.line} does not exist ({len(lines)} lines)"
     quoted = _squeezed(finding.quote)
-    if quoted and quoted not in _squeezed(
-        "\n".join(lines[finding.line - 1 :])[: 2 * len(finding.quote) + 500]
-    ):
+    if quoted and quoted not in _squeezed("\n".join(lines[finding.line - 1 :])[: 2 * len(finding.quote) + 500]):
         return f"{finding.file}:{finding.line} does not say {finding.quote[:80]!r}"
     return None
 

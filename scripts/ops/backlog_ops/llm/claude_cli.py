@@ -104,7 +104,11 @@ class ClaudeCli:
     def _error(self, result: Mapping[str, Any], call: Call, spent: Spent) -> AttemptError:
         message, status = as_text(result.get("result")), as_count(result.get("api_error_status"))
         said = shown(message or as_text(result.get("subtype")), call.texts(), self._keys())
-        if "rompt is too long" in message:
+        if result.get("stop_reason") == "refusal":
+            return AttemptError(Outcome.REFUSED, "the model declined", spent=spent)
+        if "output token maximum" in message:
+            return AttemptError(Outcome.CUT, said, spent=spent)
+        if result.get("terminal_reason") == "prompt_too_long":
             return AttemptError(Outcome.TOO_LARGE, said, spent=spent)
         if "/login" in message or status in (401, 403):
             detail = f"{said}; log in (`claude`, then /login) or set ANTHROPIC_API_KEY"

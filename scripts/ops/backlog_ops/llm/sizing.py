@@ -1,30 +1,26 @@
-"""How many tokens a text may have, without a tokenizer: from below and from above.
+"""How many tokens a text may have, without a tokenizer: from above and from below.
 
-English prose and code have 3.5 to 5 bytes a token, current tokenizers a third more tokens than older ones
-(facts: characters / 4 is too few). So bytes / 3 sizes a context that will do, and bytes / 6, after runs of
-white space and of the same sign are taken out (they are one token), proves what cannot fit and what was cut.
+From above, to size a context that will do: a token for every 3 bytes (characters / 4 is too few for current
+tokenizers). From below, to prove what cannot fit and what was cut: a token for every 6 characters, after runs
+of white space or of one sign, which may be a single token, are taken out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from backlog_ops.llm.types import Call
 
-_RUNS = re.compile(r"\s+|([^\w\s])\1+")
+_RUNS = re.compile(r"\s+|(\S)\1{3,}")
 _MESSAGE_OVERHEAD = 16  # tokens a chat template adds per message, generously
 
 
 def tokens_about(call: Call) -> int:
     """Enough tokens for the prompt in nearly every case."""
-    return _bytes(call.texts()) // 3 + _MESSAGE_OVERHEAD * (len(call.turns) + 1)
+    size = sum(len(text.encode("utf-8", "replace")) for text in call.texts())
+    return size // 3 + _MESSAGE_OVERHEAD * (len(call.turns) + 1)
 
 
 def tokens_at_least(call: Call) -> int:
     """Fewer tokens than this the prompt cannot be."""
-    return _bytes(_RUNS.sub(" ", text) for text in call.texts()) // 6
-
-
-def _bytes(texts: Iterable[str]) -> int:
-    return sum(len(text.encode("utf-8", "replace")) for text in texts)
+    return sum(len(_RUNS.sub(" ", text)) for text in call.texts()) // 6

@@ -86,6 +86,7 @@ class Call(NamedTuple):
         return self._replace(turns=(*self.turns, Turn("assistant", answer), Turn("user", ask)))
 
     def texts(self) -> tuple[str, ...]:
+        """Everything in it that is private."""
         return (self.system, *(turn.text for turn in self.turns))
 
 

@@ -1,18 +1,15 @@
-"""Actions: what a driver starts a sub-agent for, each with a brief on disk and a number that never comes back."""
+"""Actions: what a driver starts a sub-agent for, and how it is told to it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import shlex
 from pathlib import Path
-from typing import Any
 
-from backlog_ops.domain.gates import Gate, Tier
-from backlog_ops.llm.types import Prompt
-from backlog_ops.run import briefs
-from backlog_ops.run.context import Context
-from backlog_ops.run.store import Action, TicketState
+from backlog_ops.domain.gates import Gate
+from backlog_ops.run.store import Action
+from backlog_ops.storage.locations import PLUGIN_ROOT
 
+LAUNCHER = PLUGIN_ROOT / "bin" / "backlog-ops"
 AGENTS = {Gate.IMPLEMENT: "implementer", Gate.REVIEW: "reviewer"}
 TEXT_AGENT = "scribe"
 
@@ -22,27 +19,20 @@ def agent_name(gate: Gate) -> str:
     return AGENTS.get(gate, TEXT_AGENT)
 
 
-def write_brief(ctx: Context, ticket: TicketState, action: Action, text: str) -> Path:
-    """The brief of an action, in a folder of its own inside the ignored work folder."""
-    folder = ctx.action_folder(ticket, action.id)
-    ctx.make_work_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "brief.md"
-    path.write_text(text, encoding="utf-8", errors="surrogateescape")
-    return path
+def check_command(action: Action) -> str:
+    """The one command an implementer may run, as a shell would need it written."""
+    return f"{shlex.quote(str(LAUNCHER))} check {action.id}"
 
 
-def open_text_action(
-    ctx: Context,
-    ticket: TicketState,
-    gate: Gate,
-    tier: Tier,
-    rule: str,
-    prompt: Prompt,
-    schema: Mapping[str, Any],
-) -> None:
-    """Hand a text gate to a sub-agent (rules.md: "else a `haiku` sub-agent")."""
-    worktree = ctx.worktree_path(ticket)
-    action = ctx.store.add_action(ticket, gate, ticket.attempt, tier, rule, None)
-    text = briefs.text_action_brief(ticket, action, worktree, prompt.system, prompt.user, json.dumps(schema))
-    ctx.store.open_action(action, write_brief(ctx, ticket, action, text), briefs.hand_in_path(action, worktree))
+def prompt_line(action: Action) -> str:
+    """All that a parent or `claude -p` says to a sub-agent; the marker ties it to its ticket, gate and budget."""
+    return f"Read {action.brief} and do what it says. [backlog:{action.id}]"
+
+
+def hand_in_path(action: Action, worktree: Path) -> Path | None:
+    """The file an action's sub-agent writes; None for IMPLEMENT, whose hand-in is the worktree itself."""
+    if action.gate is Gate.IMPLEMENT:
+        return None
+    # Beside its brief and outside the worktree it may be about: <work folder>/runs/<run>/<ticket>/<action>/.
+    name = "verdict.json" if action.gate is Gate.REVIEW else "answer.json"
+    return worktree.parents[2] / "runs" / action.run / action.ticket / action.id / name

@@ -21,11 +21,10 @@ from backlog_ops.errors import UnreachableError
 from backlog_ops.llm.claude_usage import usage_of_cli
 from backlog_ops.llm.steps import find_claude
 from backlog_ops.money.ledger import Receipt
-from backlog_ops.run.actions import agent_name
-from backlog_ops.run.briefs import LAUNCHER, prompt_line
+from backlog_ops.run.actions import agent_name, check_command, prompt_line
 from backlog_ops.run.commands import end_group
 from backlog_ops.run.context import Context
-from backlog_ops.run.engine import budget_left
+from backlog_ops.run.progress import budget_left
 from backlog_ops.run.store import Action
 from backlog_ops.storage.locations import PLUGIN_ROOT
 
@@ -103,8 +102,10 @@ class ClaudeAgents:
         folder = Path(action.brief).parent
         system, settings = folder / "system.md", folder / "settings.json"
         system.write_text(agent_prompt(agent_name(action.gate)), encoding="utf-8")
-        settings.write_text(json.dumps(_SETTINGS), encoding="utf-8")
         ticket = ctx.store.ticket(action.run, action.ticket)
+        # Rules stand in the settings file: on --allowedTools a path with parentheses would not match.
+        allowed = {"permissions": {"allow": allowed_tools(action, ctx.worktree_path(ticket))}}
+        settings.write_text(json.dumps({**_SETTINGS, **allowed}), encoding="utf-8")
         left = budget_left(ctx, ctx.store.run(action.run), ticket) / 1e9
         return [
             self._binary,
@@ -128,8 +129,6 @@ class ClaudeAgents:
             "--disable-slash-commands",
             "--tools",
             _TOOLS.get(action.gate, _TOOLS_TO_WRITE_ONE_FILE),
-            "--allowedTools",
-            *allowed_tools(action, ctx.worktree_path(ticket)),
         ]
 
     def _book(self, ctx: Context, action: Action, result: Mapping[str, Any], latency_ms: int) -> None:
@@ -167,7 +166,7 @@ def allowed_tools(action: Action, worktree: Path) -> list[str]:
     """Permission rules, all absolute (`//`): what is not named here is denied. `Edit` rules cover Write too."""
     own_files = f"Read({_rule_path(Path(action.brief).parent)}/**)"
     if action.gate is Gate.IMPLEMENT:
-        check = f"{LAUNCHER} check {action.id}"
+        check = check_command(action)
         return [own_files, f"Edit({_rule_path(worktree)}/**)", f"Bash({check})", f"Bash({check} *)"]
     return [own_files, f"Edit({_rule_path(Path(action.hand_in or ''))})"]
 

@@ -6,16 +6,19 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.pricing import PriceTable
-from backlog_ops.domain.routing import Decision, History, route
 from backlog_ops.domain.settings import Settings
-from backlog_ops.domain.tickets import Ticket, parse_ticket
 from backlog_ops.errors import RunStateError
 from backlog_ops.run.git import Git
 from backlog_ops.run.store import Run, Store, TicketState
 from backlog_ops.storage.locations import WORK_FOLDER_NAME
+
+if TYPE_CHECKING:  # parsing a ticket needs YAML: 15 ms that `next` does not pay
+    from backlog_ops.domain.routing import Decision
+    from backlog_ops.domain.tickets import Ticket
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Context:
 
     def parsed(self, ticket: TicketState) -> Ticket:
         """The ticket as it was when the run began; it was valid then, so it still parses."""
+        from backlog_ops.domain.tickets import parse_ticket
+
         parsed, problems = parse_ticket(ticket.path, ticket.text.encode(), self.settings.ticket_validation)
         if parsed is None:
             raise RunStateError(str(problems[0]))
@@ -73,6 +78,8 @@ class Context:
 
     def decide(self, gate: Gate, ticket: TicketState) -> Decision:
         """Route a gate of a ticket by its tags, its complexity and what happened to it in this run."""
+        from backlog_ops.domain.routing import History, route
+
         parsed = self.parsed(ticket)
         history = History(ticket.fails, ticket.attempt)
         return route(gate, parsed.tags, parsed.complexity, history, self.settings.llm_ops.routing)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from backlog_ops.domain.gates import Gate
 from backlog_ops.errors import BacklogError
 from backlog_ops.run import wave_gates
 from backlog_ops.run.closing import finish
@@ -19,6 +18,7 @@ from backlog_ops.run.commands import StoppedError
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates import commit, implement, lint, plan, review
 from backlog_ops.run.gates.outcome import park
+from backlog_ops.run.progress import has_work, open_action_of, over_budget
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run, TicketState
 from backlog_ops.run.text_gates import first_line
@@ -33,30 +33,12 @@ _STEPS: dict[Step, GateStep] = {
     Step.COMMIT: commit.step,
     Step.MERGE: commit.merge,
 }
-_AGENT_GATES = {Step.PLAN: Gate.PLAN, Step.IMPLEMENT: Gate.IMPLEMENT, Step.REVIEW: Gate.REVIEW}
 
 
 class AgentRunner(Protocol):
     """Runs one agent action to its end and says why it is worthless, or None. Raises KeyboardInterrupt only."""
 
     def __call__(self, ctx: Context, action: Action) -> str | None: ...
-
-
-def open_action_of(ctx: Context, ticket: TicketState) -> Action | None:
-    """The agent action this ticket waits for."""
-    gate = _AGENT_GATES.get(ticket.step)
-    action = ctx.store.current_action(ticket, gate) if gate else None
-    return action if action is not None and action.state == "open" else None
-
-
-def has_work(ctx: Context, run: Run) -> bool:
-    """Whether the engine itself can go on, without any agent."""
-    if run.wave == 0:
-        return True
-    wave = ctx.store.tickets(run.id, run.wave)
-    return all(t.step.is_final for t in wave) or any(
-        not t.step.is_final and open_action_of(ctx, t) is None for t in wave
-    )
 
 
 def work(ctx: Context, run_id: str, jobs: int, agents: AgentRunner | None) -> None:
@@ -122,26 +104,3 @@ def _advance(ctx: Context, run: Run, ticket: TicketState) -> None:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"internal error at {ticket.step}: {type(error).__name__}: {error} ({where.name}:{where.lineno})"
         park(ctx, ctx.store.ticket(run.id, ticket.id), reason)
-
-
-def budget_left(ctx: Context, run: Run, ticket: TicketState) -> int:
-    """Nano-dollars that may still be spent on this ticket: what is left of its own and of the run's budget."""
-    per_ticket = ctx.settings.llm_ops.budget.per_ticket_nanousd
-    return min(
-        per_ticket - ctx.store.spent_nanousd(run.id, ticket.id),
-        run_limit(ctx, run) - ctx.store.spent_nanousd(run.id),
-    )
-
-
-def run_limit(ctx: Context, run: Run) -> int:
-    """Nano-dollars a run may cost: --max-usd, never more than llmOps.budget.perRunUsd."""
-    limit = ctx.settings.llm_ops.budget.per_run_nanousd
-    return limit if run.max_nanousd is None else min(run.max_nanousd, limit)
-
-
-def over_budget(ctx: Context, run: Run, ticket: TicketState) -> str | None:
-    left = budget_left(ctx, run, ticket)
-    if left > 0:
-        return None
-    spent = ctx.store.spent_nanousd(run.id, ticket.id) / 1e9
-    return f"budget: nothing left for this ticket (${spent:.4f} spent on it; llmOps.budget, --max-usd)"

@@ -139,11 +139,8 @@ class Git:
 
 
 def open_repository(start: Path) -> Git:
-    """The repository that holds `start`. Raises RepositoryError when there is none, or it is bare or empty."""
+    """The repository that holds `start`. Raises RepositoryError when there is none, or it is bare."""
     done = Git(start).run("rev-parse", "--show-toplevel", check=False)
     if done.returncode != 0:
         raise RepositoryError(f"{start}: not inside a git repository; run `git init` and commit, or cd into one")
-    git = Git(Path(done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")))
-    if git.commit_of("HEAD") is None:
-        raise RepositoryError(f"{git.folder}: the repository has no commit yet; commit the tickets first")
-    return git
+    return Git(Path(done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")))

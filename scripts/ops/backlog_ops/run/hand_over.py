@@ -10,11 +10,10 @@ from typing import Any
 
 from backlog_ops.domain.gates import Tier
 from backlog_ops.errors import RunStateError
-from backlog_ops.run.actions import agent_name
-from backlog_ops.run.briefs import LAUNCHER, prompt_line
+from backlog_ops.run.actions import LAUNCHER, agent_name, prompt_line
 from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import holder
-from backlog_ops.run.engine import has_work, run_limit
+from backlog_ops.run.progress import has_work, run_limit
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run, TicketState
 

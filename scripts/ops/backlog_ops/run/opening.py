@@ -42,6 +42,9 @@ class Selection:
 
 def check_repository(ctx: Context) -> tuple[str, str]:
     """(branch, commit) a run may begin on. Raises RepositoryError with the remedy when there is none."""
+    commit = ctx.git.commit_of("HEAD")
+    if commit is None:
+        raise RepositoryError(f"{ctx.top}: the repository has no commit yet; commit the tickets first")
     branch = ctx.git.branch()
     if branch is None:
         raise RepositoryError("HEAD is detached: check out the branch the commits should land on")
@@ -56,8 +59,6 @@ def check_repository(ctx: Context) -> tuple[str, str]:
         ctx.git.run("var", "GIT_AUTHOR_IDENT")
     except GitError:
         raise RepositoryError("git does not know who commits: set user.name and user.email") from None
-    commit = ctx.git.commit_of("HEAD")
-    assert commit is not None, "open_repository refuses an empty repository"
     return branch, commit
 
 

@@ -131,9 +131,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -142,7 +140,7 @@ def connect(path: Path) -> sqlite3.Connection:
     except (sqlite3.DatabaseError, OSError) as error:
         raise RunStateError(
             f"{path}: cannot open the run database ({error}); move the file away to start afresh"
-        )
+        ) from None
     return connection
 
 
@@ -157,9 +155,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         )
     connection.execute("BEGIN EXCLUSIVE")
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[
-            0
-        ]  # another process may have been faster
+        version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
         for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
             for statement in _statements(script):
                 connection.execute(statement)

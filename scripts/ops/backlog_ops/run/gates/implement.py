@@ -9,7 +9,6 @@ from backlog_ops.domain.plans import Plan
 from backlog_ops.domain.routing import Decision, Rule
 from backlog_ops.domain.write_set import outside, write_set
 from backlog_ops.run import briefs, worktrees
-from backlog_ops.run.actions import write_brief
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.outcome import fail, implemented_on, park
 from backlog_ops.run.steps import Step
@@ -53,7 +52,7 @@ def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures
     text = briefs.implement_brief(
         ticket, action, worktree, plan_of(ticket), sorted(allowed_paths(ctx, ticket)), rules, failures
     )
-    ctx.store.open_action(action, write_brief(ctx, ticket, action, text), None, attempt=number)
+    ctx.store.open_action(action, briefs.write_brief(ctx, ticket, action, text), None, attempt=number)
 
 
 def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:

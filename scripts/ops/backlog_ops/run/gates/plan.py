@@ -11,7 +11,7 @@ from backlog_ops.domain.plans import PLAN_SCHEMA, Plan, plan_problem
 from backlog_ops.domain.tickets import Ticket
 from backlog_ops.llm.types import Prompt
 from backlog_ops.run import worktrees
-from backlog_ops.run.actions import open_text_action
+from backlog_ops.run.briefs import open_text_action
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.hand_ins import read_json

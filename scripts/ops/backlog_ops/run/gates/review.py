@@ -8,7 +8,7 @@ from pathlib import Path
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.verdicts import VERDICT_SCHEMA, Review, judge
 from backlog_ops.run import briefs
-from backlog_ops.run.actions import write_brief
+from backlog_ops.run.actions import hand_in_path
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import plan_of
 from backlog_ops.run.gates.outcome import fail, implemented_on, park
@@ -59,7 +59,7 @@ def _open(ctx: Context, ticket: TicketState) -> None:
             f"package of {size} bytes (reviewPipeline.maxPackageBytes {limit})",
         )
         return
-    ctx.store.open_action(action, write_brief(ctx, ticket, action, text), briefs.hand_in_path(action, worktree))
+    ctx.store.open_action(action, briefs.write_brief(ctx, ticket, action, text), hand_in_path(action, worktree))
 
 
 def _take_verdict(ctx: Context, ticket: TicketState, action: Action) -> None:

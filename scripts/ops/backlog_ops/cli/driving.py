@@ -1,0 +1,89 @@
+"""Commands that drive or end a run themselves: run, abort, clean."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+
+from backlog_ops.cli import printing
+from backlog_ops.cli.opening import open_context
+from backlog_ops.errors import EXIT_BUDGET, EXIT_FINDINGS, EXIT_OK
+from backlog_ops.run import closing
+from backlog_ops.run.claude_agents import ClaudeAgents
+from backlog_ops.run.context import Context
+from backlog_ops.run.driver_lock import driving, holder
+from backlog_ops.run.engine import work
+from backlog_ops.run.opening import open_run
+from backlog_ops.run.store import Run
+
+EVENT_POLL_SECONDS = 0.1
+
+
+def run(args: argparse.Namespace) -> int:
+    ctx = open_context()
+    agents = ClaudeAgents(ctx)
+    with driving(ctx.state_folder, "backlog-ops run"):
+        current = ctx.store.open_run()
+        seen = 0
+        if current is None or args.ids or args.max_usd is not None:
+            current = open_run(ctx, args.ids, args.max_usd)
+        else:
+            past = ctx.store.events(current.id)
+            seen = past[-1].number if past else 0
+            printing.progress(f"going on with run {current.id}")
+        _drive(ctx, current, args.jobs or ctx.settings.backlog.max_slots, agents, seen)
+    printing.print_outcome(ctx, ctx.store.run(current.id), args.output)
+    reasons = [ticket.reason for ticket in ctx.store.tickets(current.id) if ticket.reason]
+    if any(reason.startswith("budget:") for reason in reasons):
+        return EXIT_BUDGET
+    return EXIT_FINDINGS if reasons else EXIT_OK
+
+
+def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -> None:
+    """Work in a thread, print what happens from this one, which is also the one that Ctrl-C reaches."""
+    failed: list[BaseException] = []
+
+    def drive() -> None:
+        try:
+            work(ctx, run.id, jobs, agents)
+        except BaseException as error:
+            failed.append(error)
+
+    worker = threading.Thread(target=drive)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(EVENT_POLL_SECONDS)
+            seen = printing.print_events(ctx, run.id, seen)
+    except KeyboardInterrupt:
+        printing.progress("stopping: asking the agents for their bill; `backlog-ops run` goes on later")
+        ctx.stopping.set()
+        agents.interrupt()
+        worker.join()
+        raise
+    printing.print_events(ctx, run.id, seen)
+    if failed:
+        raise failed[0]
+
+
+def abort(args: argparse.Namespace) -> int:
+    ctx = open_context()
+    print(closing.abort(ctx))
+    busy = holder(ctx.state_folder)
+    if busy:
+        print(f"{busy} stops at its next step; `backlog-ops clean` then removes the worktrees")
+    else:
+        _print_lines(closing.clean(ctx))
+    return EXIT_OK
+
+
+def clean(args: argparse.Namespace) -> int:
+    ctx = open_context()
+    with driving(ctx.state_folder, "backlog-ops clean"):
+        _print_lines(closing.clean(ctx) or ["nothing to remove"])
+    return EXIT_OK
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line)

@@ -1,0 +1,87 @@
+"""Commands of a parent session and its sub-agents: start, next, resume, submit, check, and the engine's worker."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from backlog_ops.cli.opening import latest_run, open_context
+from backlog_ops.errors import EXIT_FINDINGS, EXIT_OK, RunStateError, UsageError
+from backlog_ops.run.context import Context
+from backlog_ops.run.hand_over import hand_over
+from backlog_ops.run.store import Action, Run
+
+START_SECONDS = 18.0  # contracts.md: start answers within 20 s, next within 100 s
+NEXT_SECONDS = 95.0
+
+
+def start(args: argparse.Namespace) -> int:
+    from backlog_ops.run.opening import open_run, select
+
+    ctx = open_context()
+    if args.dry_run:
+        from backlog_ops.cli import printing
+
+        printing.print_dry_run(ctx, select(ctx, args.ids))
+        return EXIT_OK
+    return _print_actions(ctx, open_run(ctx, args.ids, args.max_usd), START_SECONDS)
+
+
+def next_actions(args: argparse.Namespace) -> int:
+    ctx = open_context()
+    return _print_actions(ctx, latest_run(ctx), NEXT_SECONDS)
+
+
+def _print_actions(ctx: Context, run: Run, seconds: float) -> int:
+    print(json.dumps(hand_over(ctx, run, seconds), ensure_ascii=False))
+    return EXIT_OK
+
+
+def worker(args: argparse.Namespace) -> int:
+    from backlog_ops.run.driver_lock import driving
+    from backlog_ops.run.engine import work
+
+    ctx = open_context()
+    with driving(ctx.state_folder, "backlog-ops worker"):
+        work(ctx, args.run_id, ctx.settings.backlog.max_slots, None)
+    return EXIT_OK
+
+
+def _action(ctx: Context, name: str) -> Action:
+    if not (name.startswith("a") and name[1:].isdigit()):
+        raise UsageError(f"{name}: not an action; they look like a17")
+    return ctx.store.action(int(name[1:]))
+
+
+def submit(args: argparse.Namespace) -> int:
+    ctx = open_context()
+    action = _action(ctx, args.action)
+    if action.state != "open":
+        raise RunStateError(f"{action.id}: already {action.state}; `backlog-ops next` says what is open")
+    if args.file:
+        if action.hand_in is None:
+            raise UsageError(f"{action.id}: {action.gate} hands in its worktree, not a file")
+        try:
+            data = Path(args.file).read_bytes()
+        except OSError as error:
+            raise UsageError(f"{args.file}: {error.strerror}") from None
+        Path(action.hand_in).write_bytes(data)
+    elif action.hand_in and not Path(action.hand_in).is_file():
+        raise UsageError(f"{action.id}: {action.hand_in} is not written yet; write it or name a file with --file")
+    ctx.store.hand_in(action)
+    print(f"{action.id}: handed in; the engine looks at it next")
+    return EXIT_OK
+
+
+def check(args: argparse.Namespace) -> int:
+    from backlog_ops.run.gates.lint import run_in_worktree
+
+    ctx = open_context()
+    action = _action(ctx, args.action)
+    ticket = ctx.store.ticket(action.run, action.ticket)
+    if not ctx.worktree_path(ticket).is_dir():
+        raise RunStateError(f"{action.id}: its worktree is gone; the ticket is {ticket.step}")
+    checks, _tree = run_in_worktree(ctx, ticket, tuple(args.args))
+    print(checks.report())
+    return EXIT_OK if checks.passed else EXIT_FINDINGS

@@ -1,0 +1,41 @@
+"""Opening what a command works on: the repository of the current folder, its settings, its store."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from backlog_ops.errors import RunStateError
+from backlog_ops.run.context import Context
+from backlog_ops.run.git import open_repository
+from backlog_ops.run.store import Run, Store
+from backlog_ops.storage.config_file import load_prices, require_settings
+from backlog_ops.storage.locations import WORK_FOLDER_NAME, find_repository, state_folder
+
+
+def open_context() -> Context:
+    """The repository of the current folder, its settings and its store. A ticket's worktree leads to its owner."""
+    git = open_repository(Path.cwd())
+    marker = f"{os.sep}{WORK_FOLDER_NAME}{os.sep}worktrees{os.sep}"
+    if marker in str(git.folder):
+        git = git.at(Path(str(git.folder).split(marker, 1)[0]))
+    found = find_repository(git.folder)
+    folder = state_folder(os.environ, found[1] if found else None)
+    return Context(
+        git=git,
+        store=Store(folder / "state.db", time.time),
+        settings=require_settings(os.environ, git.folder),
+        environ=dict(os.environ),
+        prices=load_prices(),
+        clock=time.time,
+        state_folder=folder,
+    )
+
+
+def latest_run(ctx: Context) -> Run:
+    """The open run, else the last one. Raises RunStateError when there was none yet."""
+    run = ctx.store.open_run() or ctx.store.last_run()
+    if run is None:
+        raise RunStateError("no run yet: `backlog-ops start` or `backlog-ops run` begins one")
+    return run
