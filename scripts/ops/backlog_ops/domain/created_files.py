@@ -6,7 +6,7 @@ text names X: as a run of words joined by punctuation without blanks (`src/auth/
 
 - the whole path of X, with or without its extension (attributes may follow: `src.auth.token.verify`), or
 - its last two parts or more from the run's beginning, extension dropped, or
-- in an import (`import token`, `from auth import token`, `from './token'`, `require("./token")`) its last part.
+- at the head of an import (`import token`, `from token.jwt import …`, `require("./token")`) its last part.
 
 `__init__`, `index` and `mod` stand for their folder. A shortened name that fits several created files names
 none of them. Erring on the side of a use only costs a later wave.
@@ -72,7 +72,7 @@ class _Names:
                 short.setdefault("/".join(module[start:]), set()).add(key)
             imported.setdefault("".join(module[-1:]), set()).add(key)
         self._short = {name: keys for name, keys in short.items() if len(keys) == 1 and name not in self._whole}
-        self._imported = {name: keys for name, keys in imported.items() if len(keys) == 1}
+        self._imported = {name: frozenset(keys) for name, keys in imported.items() if len(keys) == 1}
         self._first_words = {name.partition("/")[0] for name in self._whole}
         self._single_words = {name for name in self._whole if name and "/" not in name}
         self._by_run: dict[str, frozenset[str]] = {}
@@ -104,7 +104,8 @@ class _Names:
         return ()
 
     def _of_import(self, name: str) -> Collection[str]:
-        return self._of_run(name) if "." in name else self._imported.get(name, ())
+        package = self._imported.get(name.partition(".")[0], frozenset())
+        return package | self._of_run(name) if "." in name else package
 
 
 def _module(path: str) -> list[str]:
