@@ -10,6 +10,7 @@ MAX_SUBJECT = 100
 MAX_MESSAGE = 4_000
 
 _SUBJECT = re.compile(rf"(?:{'|'.join(TYPES)})(?:\([\w./ -]+\))?!?: \S.*")
+_BESIDE_THE_CODE = frozenset({"test", "tests", "spec", "docs", "doc"})
 _ID_TYPES = {
     "BUG": "fix",
     "FIX": "fix",
@@ -46,9 +47,10 @@ def commit_type(ticket_id: str, tags: Collection[str]) -> str:
 
 
 def commit_area(paths: Collection[str]) -> str:
-    """The part of the tree a change is about: the first folder its files share, else `repo`."""
+    """The part of the tree a change is about: the one top folder its files lie in, tests and docs aside."""
     folders = {path.split("/", 1)[0] for path in paths if "/" in path}
-    return folders.pop() if len(folders) == 1 else "repo"
+    about = folders - _BESIDE_THE_CODE or folders
+    return about.pop() if len(about) == 1 else "repo"
 
 
 def template_message(kind: str, area: str, ticket_id: str) -> str:

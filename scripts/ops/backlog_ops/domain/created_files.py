@@ -38,7 +38,7 @@ def created_paths(ticket: Ticket) -> frozenset[str]:
 def users_of_created_files(tickets: Sequence[Ticket]) -> Mapping[str, frozenset[str]]:
     """Ticket id → keys of the created paths it uses, its own among them."""
     created = {
-        same_file_key(file.path): file.path
+        same_file_key(file.path): posixpath.normpath(file.path)
         for ticket in tickets
         for file in ticket.affected_files
         if file.action is FileAction.CREATE

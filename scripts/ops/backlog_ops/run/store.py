@@ -389,5 +389,10 @@ class Store:
         where, values = ("AND ticket = ?", (run_id, ticket)) if ticket is not None else ("", (run_id,))
         return self._rows(f"SELECT * FROM ledger WHERE run = ? {where} ORDER BY at, key", *values)
 
+    def receipts_of(self, action: Action) -> list[sqlite3.Row]:
+        """Receipts of one agent action; their keys begin with it."""
+        prefix = f"{action.run}/{action.id}/"
+        return self._rows("SELECT * FROM ledger WHERE substr(key, 1, ?) = ? ORDER BY key", len(prefix), prefix)
+
     def spent_nanousd(self, run_id: str, ticket: str | None = None) -> int:
         return ledger.spent_nanousd(self.connection, run_id, ticket)

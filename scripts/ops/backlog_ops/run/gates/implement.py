@@ -10,7 +10,7 @@ from backlog_ops.domain.routing import Decision, Rule
 from backlog_ops.domain.write_set import outside, write_set
 from backlog_ops.run import briefs, worktrees
 from backlog_ops.run.context import Context
-from backlog_ops.run.gates.outcome import fail, implemented_on, park
+from backlog_ops.run.gates.outcome import effort, fail, implemented_on, park
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run, TicketState, VerdictRow
 
@@ -38,7 +38,7 @@ def _open(ctx: Context, ticket: TicketState) -> None:
         return
     failures = [verdict for verdict in ctx.store.verdicts(ticket) if not verdict.passed]
     if decision.rule is Rule.FAILS_ONCE and implemented_on(ctx, ticket) is Tier.CHEAP:
-        ctx.say(ticket, f"Haiku failed on {ticket.id} at {failures[-1].gate}. Escalated to Sonnet.")
+        ctx.store.say(ticket.run, f"Haiku failed on {ticket.id} at {failures[-1].gate}. Escalated to Sonnet.")
     _open_action(ctx, ticket, decision, failures)
 
 
@@ -83,6 +83,6 @@ def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:
         ctx.store.update_ticket(ticket, step=Step.LINT)
         ctx.say(
             ticket,
-            f"IMPLEMENT #{action.attempt} · {action.tier} · {action.rule} · {len(changed)} files changed",
+            f"IMPLEMENT {effort(ctx, action)} · {len(changed)} files changed",
         )
     ctx.store.close_action(action)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.run.context import Context
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import TicketState
+from backlog_ops.run.store import Action, TicketState
 
 
 def park(ctx: Context, ticket: TicketState, reason: str) -> None:
@@ -25,3 +25,15 @@ def fail(ctx: Context, ticket: TicketState, gate: Gate, detail: str, headline: s
 def implemented_on(ctx: Context, ticket: TicketState) -> Tier:
     """The tier that wrote what is being judged."""
     return ctx.store.implement_tiers(ticket).get(ticket.attempt, Tier.CHEAP)
+
+
+def effort(ctx: Context, action: Action) -> str:
+    """`#2 · balanced (fails>=1) · claude-sonnet-5-5 · $0.0164 · 12.3 s`: what an action took."""
+    receipts = ctx.store.receipts_of(action)
+    models = sorted({row["answered_model"] for row in receipts if row["answered_model"]})
+    costs = [row["cost_nanousd"] for row in receipts]
+    parts = [f"#{action.attempt}", f"{action.tier} ({action.rule})", *models]
+    if costs:
+        parts.append("cost unknown" if None in costs else f"${sum(costs) / 1e9:.4f}")
+        parts.append(f"{max(row['latency_ms'] for row in receipts) / 1000:.1f} s")
+    return " · ".join(parts)

@@ -11,7 +11,7 @@ from backlog_ops.run import briefs
 from backlog_ops.run.actions import hand_in_path
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import plan_of
-from backlog_ops.run.gates.outcome import fail, implemented_on, park
+from backlog_ops.run.gates.outcome import effort, fail, implemented_on, park
 from backlog_ops.run.hand_ins import read_json
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run, TicketState
@@ -81,7 +81,7 @@ def _take_verdict(ctx: Context, ticket: TicketState, action: Action) -> None:
     if review.approved:
         ctx.store.add_verdict(ticket, Gate.REVIEW, implemented_on(ctx, ticket), True, ticket.work_tree, _detail(review))
         ctx.store.update_ticket(ticket, step=Step.COMMIT, approved_tree=ticket.work_tree)
-        ctx.say(ticket, f"REVIEW #{ticket.attempt} · {action.tier} · {action.rule} · {review.reason}")
+        ctx.say(ticket, f"REVIEW {effort(ctx, action)} · {review.reason}")
     else:
         fail(ctx, ticket, Gate.REVIEW, _detail(review), review.reason)
     ctx.store.close_action(action)
