@@ -216,8 +216,11 @@ def test_settings_that_lead_elsewhere_do_not_divert_the_build(
     plugin: PluginCopy, offline: dict[str, str], tmp_path: Path
 ) -> None:
     plugin.provide_python()
-    astray = {"PIP_TARGET": str(tmp_path / "astray"), "PIP_USER": "1", "PYTHONHOME": "/nowhere"}
-    outcome = plugin.run(**offline, **astray)
+    poison = tmp_path / "poison"
+    poison.mkdir()
+    (poison / "sitecustomize.py").write_text("raise SystemExit('poisoned')", encoding="utf-8")
+    astray = {"PIP_TARGET": str(tmp_path / "astray"), "PIP_USER": "1"}
+    outcome = plugin.run(**offline, **astray, PYTHONHOME="/nowhere", PYTHONPATH=str(poison))
     assert outcome.exit_code == 0, outcome.stderr
     assert not (tmp_path / "astray").exists()
 

@@ -211,10 +211,8 @@ def print_outcome(ctx: Context, run: Run, form: str) -> None:
     note = f", and {unknown} calls of unknown cost" if unknown else ""
     print(f"\ntotal {dollars(ctx.store.spent_nanousd(run.id))}{note}")
     stats = local_model_stats(ctx.store, run.id)
-    first = stats["successCount"], stats["totalAttempts"]
-    print(
-        f"below {Tier.BALANCED}: {first[0]}/{first[1] or '–'} attempts committed, {stats['escalatedToCloud']} escalated"
-    )
+    share = f"{stats['successCount']}/{stats['totalAttempts']}" if stats["totalAttempts"] else "–"
+    print(f"below {Tier.BALANCED}: {share} attempts committed, {stats['escalatedToCloud']} escalated")
 
 
 def print_ticket(ctx: Context, state: TicketState, form: str) -> None:

@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from backlog_ops.domain.paths import ancestors, same_file_key
 from backlog_ops.domain.tickets import FileAction, Ticket
 
 _WORD = re.compile(r"[\w-]+")
 _RUN = re.compile(r"[\w-]+(?:[^\w\s,;\"'`|-]{1,3}[\w-]+)+")
-_FROM_IMPORT = re.compile(r"\bfrom[ \t]+([\w.]+)[ \t]+import[ \t]+(\w+(?:,[ \t]*\w+)*)")
-_PLAIN_IMPORT = re.compile(r"\bimport[ \t]+(\w+)")
-_QUOTED_IMPORT = re.compile(r"""\b(?:from|import|require|include)\b[ \t]*\(?["'<]([^"'<>\s]+)["'>]""")
+# Without \b in front, the search for their first letters is a fast one.
+_FROM_IMPORT = re.compile(r"from[ \t]+([\w.]+)[ \t]+import[ \t]+(\w+(?:,[ \t]*\w+)*)")
+_PLAIN_IMPORT = re.compile(r"import[ \t]+(\w+)")
+_QUOTED_IMPORT = re.compile(r"""(?:from|import|require|include)[ \t]*\(?["'<]([^"'<>\s]+)["'>]""")
 _FOLDER_MODULES = ("__init__", "index", "mod")
 _LONGEST_RUN = 24  # words; deeper than any module, and a bound on the work a hostile text can make
 
@@ -72,40 +73,42 @@ class _Names:
                 short.setdefault("/".join(module[start:]), set()).add(key)
             imported.setdefault("".join(module[-1:]), set()).add(key)
         self._short = {name: keys for name, keys in short.items() if len(keys) == 1 and name not in self._whole}
-        self._imported = {name: frozenset(keys) for name, keys in imported.items() if len(keys) == 1}
+        self._imported = {name: keys for name, keys in imported.items() if len(keys) == 1}
         self._first_words = {name.partition("/")[0] for name in self._whole}
         self._single_words = {name for name in self._whole if name and "/" not in name}
-        self._by_run: dict[str, frozenset[str]] = {}
+        self._barren: set[str] = set()  # most words stand in many tickets: each is looked into once
 
     def in_text(self, text: str) -> frozenset[str]:
         keys: set[str] = set()
-        for run in set(_RUN.findall(text)):
-            keys.update(self._of_run(run))
+        for token in set(text.split()) - self._barren:
+            keys |= self._of_token(token)
         for name in set(_imports(text)):
-            keys.update(self._of_import(name))
-        if self._single_words:
-            for word in self._single_words.intersection(_WORD.findall(text)):
-                keys.update(self._whole[word])
+            keys |= self._of_import(name)
         return frozenset(keys).union(f for key in keys for f in ancestors(key) if f in self._created)
 
-    def _of_run(self, run: str) -> frozenset[str]:
-        if run not in self._by_run:
-            words = _WORD.findall(run)[:_LONGEST_RUN]
-            starts = (at for at, word in enumerate(words) if at == 0 or word in self._first_words)
-            self._by_run[run] = frozenset(key for at in starts for key in self._longest_name(words, at))
-        return self._by_run[run]
+    def _of_token(self, token: str) -> set[str]:
+        words = self._single_words.intersection(_WORD.findall(token))
+        keys = {key for word in words for key in self._whole[word]}
+        for run in _RUN.findall(token):
+            words_of_run = _WORD.findall(run)[:_LONGEST_RUN]
+            for at, word in enumerate(words_of_run):
+                if at == 0 or word in self._first_words:
+                    keys |= self._longest_name(words_of_run, at)
+        if not keys:
+            self._barren.add(token)
+        return keys
 
-    def _longest_name(self, words: Sequence[str], start: int) -> Collection[str]:
+    def _longest_name(self, words: Sequence[str], start: int) -> set[str]:
         for end in range(len(words), start + 1, -1):
             name = "/".join(words[start:end])
             keys = self._whole.get(name) or (self._short.get(name) if start == 0 else None)
             if keys:
                 return keys
-        return ()
+        return set()
 
-    def _of_import(self, name: str) -> Collection[str]:
-        package = self._imported.get(name.partition(".")[0], frozenset())
-        return package | self._of_run(name) if "." in name else package
+    def _of_import(self, name: str) -> set[str]:
+        package = self._imported.get(name.partition(".")[0], set())
+        return package | self._of_token(name) if "." in name else package
 
 
 def _module(path: str) -> list[str]:

@@ -143,10 +143,10 @@ def send(request: Request, limits: Limits, clock: Clock) -> Response:
 
 def _backend_for(url: str) -> Backend:
     # Imported here and not in the pumping thread: the import must not eat the connect limit.
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AttemptError(Outcome.REJECTED, "the base URL is not http://… or https://…", closes_endpoint=True)
-    if parts.scheme == "http" and is_loopback(url):
+    if not _is_address(url):
+        detail = "the base URL is not of the form http://HOST:PORT or https://HOST"
+        raise AttemptError(Outcome.REJECTED, detail, closes_endpoint=True)
+    if url.startswith("http:") and is_loopback(url):
         from backlog_ops.llm import transport_stdlib
 
         return transport_stdlib.exchange
@@ -158,13 +158,22 @@ def _backend_for(url: str) -> Backend:
     return transport_httpx.exchange
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port beyond 65535, a bracket without its other half
+        return False
+
+
 def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+    host = urlsplit(url).hostname or "" if _is_address(url) else ""
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def origin(url: str) -> str:
     """Scheme, host and port: a URL as it may be shown, without a user name, a password or a query."""
+    if not _is_address(url):
+        return "the base URL"
     parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

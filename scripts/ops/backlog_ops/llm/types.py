@@ -141,13 +141,16 @@ class AttemptError(Exception):
         retry_after: float | None = None,
         closes_endpoint: bool = False,
     ) -> None:
-        super().__init__(detail)
+        super().__init__()
         self.outcome = outcome
         self.detail = detail
         self.spent = spent or Spent()
         self.retry = retry  # the same request may well succeed in a moment
         self.retry_after = retry_after  # seconds, as the server asked for
         self.closes_endpoint = closes_endpoint  # no other model behind it will do better
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 class Provider(Protocol):

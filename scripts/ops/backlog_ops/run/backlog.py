@@ -19,10 +19,7 @@ class BacklogFiles:
 
 
 def read_backlog(top: Path, settings: Settings) -> BacklogFiles:
-    """Read {dataDir}/pending and the ids of {dataDir}/completed. Never raises on what a file holds.
-
-    Completed tickets are history: one that no longer parses is passed over, not reported.
-    """
+    """Read {dataDir}/pending and the ids of {dataDir}/completed. Never raises on what a file holds."""
     data_dir = settings.backlog.data_dir
     pending: list[Ticket] = []
     problems: list[Problem] = []
@@ -31,10 +28,15 @@ def read_backlog(top: Path, settings: Settings) -> BacklogFiles:
         problems += found
         if ticket is not None:
             pending.append(ticket)
-    parsed = (_parse(top, path, settings)[0] for path in _markdown(top / data_dir / "completed"))
-    completed = frozenset(ticket.id for ticket in parsed if ticket is not None)
+    completed = completed_ids(top, settings)
     problems += validate_backlog(pending, completed)
     return BacklogFiles(tuple(pending), completed, tuple(problems))
+
+
+def completed_ids(top: Path, settings: Settings) -> frozenset[str]:
+    """The ids in {dataDir}/completed. They are history: a file that no longer parses is passed over."""
+    parsed = (_parse(top, path, settings)[0] for path in _markdown(top / settings.backlog.data_dir / "completed"))
+    return frozenset(ticket.id for ticket in parsed if ticket is not None)
 
 
 def _parse(top: Path, path: Path, settings: Settings) -> tuple[Ticket | None, tuple[Problem, ...]]:

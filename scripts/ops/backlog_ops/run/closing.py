@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backlog_ops.errors import BacklogError, RunStateError
+from backlog_ops.errors import BacklogError
 from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
 from backlog_ops.run.steps import Step
@@ -14,9 +14,9 @@ def finish(ctx: Context, run: Run) -> None:
     """All waves are over: deliver what was merged and remove what is no longer needed."""
     line = _deliver(ctx, run)
     worktrees.remove_all(ctx, run)
-    states = ctx.store.tickets(run.id)
-    done = sum(state.step is Step.DONE for state in states)
-    ctx.store.say(run.id, f"run {run.id}: {done} of {len(states)} tickets done · {line}")
+    counts = ctx.store.step_counts(run.id)
+    done, total = counts.get(Step.DONE, 0), sum(counts.values())
+    ctx.store.say(run.id, f"run {run.id}: {done} of {total} tickets done · {line}")
     ctx.store.end_run(run.id, "done")
 
 
@@ -79,9 +79,3 @@ def clean(ctx: Context) -> list[str]:
         else:
             said.append(f"kept {run.branch}: its commits are not on {run.base_branch}; `git branch -D` removes it")
     return said
-
-
-def refuse_while_driven(holder: str | None) -> None:
-    """Raise RunStateError when another process is at work on the run."""
-    if holder is not None:
-        raise RunStateError(f"{holder} is at work on this run; stop it first")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import holder
 from backlog_ops.run.progress import has_work, run_limit
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, Run, TicketState
+from backlog_ops.run.store import Action, Run
 
 POLL_SECONDS = 0.05
 WAIT_SECONDS = 5  # what a parent is told to wait when the engine's own work takes longer
@@ -116,11 +115,9 @@ _DOING = {
 
 def headline(ctx: Context, run: Run) -> str:
     """`wave 1 of 2 · 2 implementing · $0.04 of $5.00`"""
-    tickets = ctx.store.tickets(run.id)
-    waves = max((ticket.wave or 0 for ticket in tickets), default=0)
-    shown: list[TicketState] = [t for t in tickets if run.state != "open" or t.wave == run.wave]
-    counts = Counter(_DOING.get(ticket.step, ticket.step.value) for ticket in shown)
+    waves = ctx.store.last_wave(run.id)
+    counts = ctx.store.step_counts(run.id, run.wave if run.state == "open" else None)
     parts = [f"wave {min(run.wave, waves)} of {waves}" if waves else "planning waves"]
-    parts += [f"{count} {what}" for what, count in counts.items()]
+    parts += [f"{counts[step]} {_DOING.get(step, step.value)}" for step in Step if step in counts]
     parts.append(f"${ctx.store.spent_nanousd(run.id) / 1e9:.4f} of ${run_limit(ctx, run) / 1e9:.2f}")
     return " · ".join(parts)

@@ -225,6 +225,21 @@ class Store:
             for row in self._rows(f"SELECT * FROM ticket WHERE run = ? {where} ORDER BY wave, position", *values)
         ]
 
+    def step_of(self, run_id: str, ticket_id: str) -> Step | None:
+        """Where a ticket stands; None when it is not part of the run."""
+        rows = self._rows("SELECT step FROM ticket WHERE run = ? AND id = ?", run_id, ticket_id)
+        return Step(rows[0]["step"]) if rows else None
+
+    def step_counts(self, run_id: str, wave: int | None = None) -> dict[Step, int]:
+        """How many tickets stand at which step, in the whole run or in one wave of it."""
+        where, values = ("AND wave = ?", (run_id, wave)) if wave is not None else ("", (run_id,))
+        rows = self._rows(f"SELECT step, count(*) AS n FROM ticket WHERE run = ? {where} GROUP BY step", *values)
+        return {Step(row["step"]): row["n"] for row in rows}
+
+    def last_wave(self, run_id: str) -> int:
+        """The number of the last planned wave; 0 before the waves are planned."""
+        return int(self._rows("SELECT coalesce(max(wave), 0) FROM ticket WHERE run = ?", run_id)[0][0])
+
     def ticket(self, run_id: str, ticket_id: str) -> TicketState:
         rows = self._rows("SELECT * FROM ticket WHERE run = ? AND id = ?", run_id, ticket_id)
         if not rows:

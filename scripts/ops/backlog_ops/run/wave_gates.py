@@ -9,7 +9,7 @@ from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.routing import entry_tier
 from backlog_ops.domain.tickets import Ticket
 from backlog_ops.domain.waves import WavePlan, check_wave_plan, parse_wave_plan, plan_waves
-from backlog_ops.run.backlog import first_committed, read_backlog
+from backlog_ops.run.backlog import completed_ids, first_committed
 from backlog_ops.run.context import Context
 from backlog_ops.run.prompts import summary_prompt, wave_plan_prompt
 from backlog_ops.run.steps import Step
@@ -23,7 +23,7 @@ MOST_TICKETS_FOR_A_MODEL = 60
 def plan_the_waves(ctx: Context, run: Run) -> None:
     """Model → check → deterministic planner; whatever answers, no plan that breaks a rule is accepted."""
     tickets = [ctx.parsed(state) for state in ctx.store.tickets(run.id)]
-    completed = sorted(read_backlog(ctx.top, ctx.settings).completed)
+    completed = sorted(completed_ids(ctx.top, ctx.settings))
     plan, source = _ask(ctx, run, tickets, completed)
     if plan is None:
         ages = first_committed(ctx.git, ctx.settings)

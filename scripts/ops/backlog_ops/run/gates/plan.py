@@ -38,9 +38,8 @@ def prepare(ctx: Context, run: Run, ticket: TicketState) -> None:
 
 def _unmet(ctx: Context, ticket: TicketState) -> str | None:
     """A dependency that is in this run and did not get done; those outside it were met before the run began."""
-    states = {other.id: other.step for other in ctx.store.tickets(ticket.run)}
     for other in ctx.parsed(ticket).depends_on:
-        if states.get(other, Step.DONE) is not Step.DONE:
+        if ctx.store.step_of(ticket.run, other) not in (None, Step.DONE):
             return other
     return None
 
