@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one run of the demo, whichever worker needs it first."""
+"""What the end-to-end tests share: one run of the demo, whichever worker needs it first, and labs with a backlog."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.harness.agents import Models
+from tests.e2e.harness.backlog_lab import BacklogLab
 from tests.e2e.harness.run_claude import ROOT
 
 DEMO_SECONDS = 280
@@ -30,15 +34,34 @@ class DemoRun:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, claude_bin: Path) -> DemoRun:
     """The demo as `make demo` starts it; pytest-xdist's workers wait for the one that runs it."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # shared by the workers of this session, and by nobody else
+    folder = shared_folder(tmp_path_factory)
     kept = folder / "demo-run.json"
     with (folder / "demo-run.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
             kept.write_text(json.dumps(_play(folder / "demo-found.json")), encoding="utf-8")
     return DemoRun(**json.loads(kept.read_text(encoding="utf-8")))
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the workers of this session share, and nobody else."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+MakeLab = Callable[..., BacklogLab]
+
+
+@pytest.fixture
+def make_lab(claude_bin: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeLab]:
+    """Makes a lab with a backlog; the labs of a session share the engine's own Python environment."""
+    plugin_data = shared_folder(tmp_path_factory) / "plugin-data"
+    with ExitStack() as labs:
+
+        def make(models: Models | None = None, *tickets: object, **options: object) -> BacklogLab:
+            return labs.enter_context(BacklogLab(models or Models(), *tickets, plugin_data=plugin_data, **options))
+
+        yield make
 
 
 def _play(found: Path) -> dict[str, object]:

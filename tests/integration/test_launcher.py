@@ -130,9 +130,13 @@ def test_the_plugin_s_own_data_folder_comes_before_the_cache(warm: PluginCopy, t
     assert warm.run(CLAUDE_PLUGIN_DATA=str(data)).witnessed["prefix"].startswith(str(data))
 
 
-def test_relative_folders_in_the_environment_are_ignored(warm: PluginCopy) -> None:
+@pytest.mark.parametrize("start", ["launcher", "own python"])
+def test_relative_folders_in_the_environment_are_ignored(start: str, warm: PluginCopy) -> None:
     shutil.move(warm.base, warm.cache / ".cache/backlog-ops")
-    assert warm.run(CLAUDE_PLUGIN_DATA="here", XDG_CACHE_HOME="there").exit_code == 0
+    own_python = [base_python(), "-I", warm.own_python_script(needs=["httpx"])]
+    command = [warm.command] if start == "launcher" else own_python
+    outcome = warm.run_command(command, CLAUDE_PLUGIN_DATA="here", XDG_CACHE_HOME="there")
+    assert outcome.witnessed["prefix"].startswith(str(warm.cache / ".cache"))
 
 
 def test_without_cksum_the_environment_is_found_all_the_same(warm: PluginCopy) -> None:
@@ -245,15 +249,15 @@ def test_an_environment_whose_python_is_gone_is_built_anew(
     assert outcome.exit_code == 0, outcome.stderr
 
 
-def test_what_a_killed_build_left_behind_is_not_used(
-    warm: PluginCopy, quick: PluginCopy, offline: dict[str, str]
-) -> None:
-    quick.provide_python()
+def test_what_a_killed_build_left_behind_is_not_used(warm: PluginCopy, offline: dict[str, str]) -> None:
+    warm.provide_python()
     environment = environment_of(warm)
-    environment.rename(environment.with_name(environment.name + ".partial"))
+    partial = environment.rename(environment.with_name(environment.name + ".partial"))
+    (partial / "left-behind").touch()
     outcome = warm.run(**offline)
-    assert outcome.stderr.startswith(PREPARING)
+    assert outcome.exit_code == 0, outcome.stderr
     assert [path.name for path in warm.base.iterdir() if path.is_dir()] == [environment.name]
+    assert not (environment / "left-behind").exists()
 
 
 def test_nothing_is_written_into_the_plugin_by_preparing(quick: PluginCopy, offline: dict[str, str]) -> None:
@@ -309,13 +313,17 @@ def test_a_python_with_venv_is_preferred_where_there_is_no_uv(plugin: PluginCopy
     assert outcome.exit_code == 0, outcome.stderr
 
 
-def test_programs_of_the_current_folder_are_not_run(plugin: PluginCopy, tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["launcher", "own python"])
+def test_programs_of_the_current_folder_are_not_run(start: str, plugin: PluginCopy, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
-    trap = here / "python3"
-    trap.write_text("#!/bin/sh\ntouch sprung\n", encoding="utf-8")
-    trap.chmod(0o755)
-    outcome = plugin.run(cwd=here, PATH=f":{plugin.path}")
+    for name in ("python3", "uv"):
+        trap = here / name
+        trap.write_text("#!/bin/sh\n: >sprung\n", encoding="utf-8")
+        trap.chmod(0o755)
+    old = plugin.provide_disguised_python("old", (3, 9, 18))
+    command = [plugin.command] if start == "launcher" else [old, plugin.own_python_script(needs=[])]
+    outcome = plugin.run_command(command, cwd=here, PATH=f":{plugin.path}")
     assert (outcome.exit_code, (here / "sprung").exists()) == (4, False)
 
 
@@ -336,12 +344,21 @@ def test_an_unreachable_index_is_called_that(plugin: PluginCopy, offline: dict[s
     assert_one_clear_failure(plugin.run(**offline, **refusing), "pip: no connection to the package index")
 
 
-def test_a_package_that_is_not_the_pinned_one_is_refused(plugin: PluginCopy, offline: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("pinned", "instead", "complaint"),
+    [
+        (r"(?<=sha256:)[0-9a-f]{64}", "0" * 64, "THESE PACKAGES DO NOT MATCH THE HASHES"),
+        (r" *\\\n *--hash=\S+", "", "Hashes are required"),
+    ],
+)
+def test_a_package_without_its_pinned_hash_is_refused(
+    pinned: str, instead: str, complaint: str, plugin: PluginCopy, offline: dict[str, str]
+) -> None:
     plugin.provide_python()
     lock_file = plugin.root / "config/requirements.lock"
     text = lock_file.read_text(encoding="utf-8")
-    lock_file.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, text), encoding="utf-8")
-    assert_one_clear_failure(plugin.run(**offline), "pip: ERROR: THESE PACKAGES DO NOT MATCH THE HASHES")
+    lock_file.write_text(re.sub(pinned, instead, text), encoding="utf-8")
+    assert_one_clear_failure(plugin.run(**offline), complaint)
 
 
 def test_a_folder_that_cannot_be_written_is_named(plugin: PluginCopy) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -161,7 +162,7 @@ def test_a_repaired_call_carries_the_earlier_answer() -> None:
     [
         ("refusal", Outcome.REFUSED),
         ("max_tokens", Outcome.CUT),
-        ("model_context_window_exceeded", Outcome.TOO_LARGE),
+        ("model_context_window_exceeded", Outcome.CUT),
         ("pause_turn", Outcome.BROKEN),
         ("tool_use", Outcome.BROKEN),
     ],
@@ -203,7 +204,8 @@ def test_retry_after_is_passed_on() -> None:
 
 
 def test_a_spend_limit_is_final() -> None:
-    error = b'{"error":{"type":"rate_limit_error","message":"limit","details":{"error_code":"enforced_spend_limit_reached"}}}'
+    details = {"error_code": "enforced_spend_limit_reached"}
+    error = json.dumps({"error": {"type": "rate_limit_error", "message": "limit", "details": details}}).encode()
     with (
         RawServer(lambda _: [response("429 Too Many Requests", error)]) as server,
         pytest.raises(AttemptError) as raised,

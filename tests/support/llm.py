@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from backlog_ops.domain.pricing import PriceTable
@@ -13,6 +14,7 @@ from backlog_ops.llm.types import Allowance, Call, Clock, Turn
 from backlog_ops.storage.config_file import load_preset, load_prices
 
 PRICES: PriceTable = load_prices()
+TODAY = "2026-11-23"
 
 
 def config(ollama: str | None = None, gateway: str | None = None, **llm_ops: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,13 +35,14 @@ def ops(ollama: str | None = None, gateway: str | None = None, **llm_ops: Mappin
 
 
 class RestlessClock:
-    """A real clock whose `sleep` returns at once and is written down."""
+    """A clock on which it is always TODAY, and whose `sleep` returns at once and is written down."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
 
     def clock(self) -> Clock:
-        return Clock(sleep=self.slept.append)
+        today = datetime.fromisoformat(f"{TODAY}T12:00:00+00:00").timestamp()
+        return Clock(wall=lambda: today, sleep=self.slept.append)
 
 
 def allowance(seconds: float = 10.0, share: float | None = None, **timeouts: float) -> Allowance:

@@ -34,13 +34,13 @@ def test_ids_are_matched_exactly_whatever_the_file_name():
 
 
 def test_a_duplicate_id_names_the_other_file():
-    assert problems(ticket("A", path="1.md"), ticket("A", path="2.md")) == [
-        "2.md:2: id A is already used in 1.md"
-    ]
+    assert problems(ticket("A", path="1.md"), ticket("A", path="2.md")) == ["2.md:2: id A is already used in 1.md"]
 
 
 def test_ids_that_differ_only_by_case_collide():
-    assert problems(ticket("bug-1"), ticket("BUG-1")) == ["BUG-1.md:2: id BUG-1 differs only by case from bug-1 in bug-1.md"]
+    assert problems(ticket("bug-1"), ticket("BUG-1")) == [
+        "BUG-1.md:2: id BUG-1 differs only by case from bug-1 in bug-1.md"
+    ]
 
 
 def test_an_id_that_was_completed_before_is_taken():

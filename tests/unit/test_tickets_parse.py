@@ -119,7 +119,7 @@ def test_every_status_is_read(status):
 
 @pytest.mark.parametrize(
     "title",
-    ["$(touch x)", "`touch x`", "it's \"quoted\"", "--flags --delete", "; rm -rf /", "<b>&", "é 👩‍👩‍👧 日本", "a\\nb"],
+    ["$(touch x)", "`touch x`", 'it\'s "quoted"', "--flags --delete", "; rm -rf /", "<b>&", "é 👩‍👩‍👧 日本", "a\\nb"],
 )
 def test_a_hostile_title_on_one_line_is_only_text(title):
     quoted = title.replace("'", "''")
@@ -127,7 +127,8 @@ def test_a_hostile_title_on_one_line_is_only_text(title):
 
 
 @pytest.mark.parametrize(
-    "written", ['"a\\nb"', '"a\\tb"', '"a\\0b"', '"a\\e[31m"', '"a\\u202Eb"', '"a\\Lb"', "|\n  a\n  b", ">-\n  a\n\n  b"]
+    "written",
+    ['"a\\nb"', '"a\\tb"', '"a\\0b"', '"a\\e[31m"', '"a\\u202Eb"', '"a\\Lb"', "|\n  a\n  b", ">-\n  a\n\n  b"],
 )
 def test_a_title_that_is_no_single_line_is_a_problem_with_its_line(written):
     (problem,) = problems(f"---\nid: A\ntitle: {written}\n---\n")
@@ -226,7 +227,24 @@ def test_an_id_that_can_name_a_branch_and_a_file_is_accepted(id_):
 
 @pytest.mark.parametrize(
     "id_",
-    ["-x", ".x", "a..b", "a.lock", "A.LOCK", "a.", "a/b", "a b", "a~1", "a^", "a:b", "ä", "a@{b", "x" * 65, "$(x)", "٣"],
+    [
+        "-x",
+        ".x",
+        "a..b",
+        "a.lock",
+        "A.LOCK",
+        "a.",
+        "a/b",
+        "a b",
+        "a~1",
+        "a^",
+        "a:b",
+        "ä",
+        "a@{b",
+        "x" * 65,
+        "$(x)",
+        "٣",
+    ],
 )
 def test_an_id_that_cannot_name_a_branch_and_a_file_is_refused(id_):
     ticket, found = parse_ticket("t.md", f"---\nid: '{id_}'\ntitle: T\n---\n".encode(), LAX)
@@ -249,8 +267,27 @@ def test_a_ticket_with_problems_is_still_known_by_its_id():
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "../x", "a/../../x", "a/../b", "~/x", "~root/x", "a\\b", "C:/x", "c:x", ".", "./", "src/*.py", "a?"]
-    + [".git/hooks/pre-commit", ".GIT/config", "./.git", ".backlog-ops/x", "' '", "a/" * 600],
+    [
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a/../b",
+        "~/x",
+        "~root/x",
+        "a\\b",
+        "C:/x",
+        "c:x",
+        ".",
+        "./",
+        "src/*.py",
+        "a?",
+        ".git/hooks/pre-commit",
+        ".GIT/config",
+        "./.git",
+        ".backlog-ops/x",
+        "' '",
+        "a/" * 600,
+    ],
 )
 def test_an_affected_path_outside_the_repository_or_unclear_is_refused(path):
     (problem,) = problems(with_lines("affected_files:", f"  - {path}"))
@@ -329,10 +366,46 @@ def test_a_frontmatter_bomb_is_refused_quickly(value):
 
 TICKETISH = st.lists(
     st.sampled_from(
-        ["---", "id: A", "title: T", "tags: [a, b]", "tags:", "  - a", "status: pending", "x: &a *a", "? a", "- ", "}"]
-        + ['"\\UFFFFFFFF": "\\ud800"', "title: |", "  a", "%YAML 1.1", "...", "## Affected Files", "| File | Action |"]
-        + ["|---|---|", "| a | create |", "|", "## Acceptance Criteria", "- [ ] AC-1: a", "- [ ]", "```", "<!--", "\r"]
-        + ["\x85", "\u2028id: B", "\ufeff", "\0", "\x1b", "#" * 9, "# ", "\t", "!!binary x", "<<: *a", "id: !x A"]
+        [
+            "---",
+            "id: A",
+            "title: T",
+            "tags: [a, b]",
+            "tags:",
+            "  - a",
+            "status: pending",
+            "x: &a *a",
+            "? a",
+            "- ",
+            "}",
+            '"\\UFFFFFFFF": "\\ud800"',
+            "title: |",
+            "  a",
+            "%YAML 1.1",
+            "...",
+            "## Affected Files",
+            "| File | Action |",
+            "|---|---|",
+            "| a | create |",
+            "|",
+            "## Acceptance Criteria",
+            "- [ ] AC-1: a",
+            "- [ ]",
+            "```",
+            "<!--",
+            "\r",
+            "\x85",
+            "\u2028id: B",
+            "\ufeff",
+            "\x00",
+            "\x1b",
+            "#" * 9,
+            "# ",
+            "\t",
+            "!!binary x",
+            "<<: *a",
+            "id: !x A",
+        ]
     ),
     max_size=25,
 ).map(lambda lines: "\n".join(lines).encode())
@@ -347,8 +420,8 @@ TICKETISH = st.lists(
     ),
     st.booleans(),
 )
-@example(b"---\nid: \"\\ud800\"\n---\n", False)
-@example(b"---\nid: \"\\UFFFFFFFF\"\n---\n", False)
+@example(b'---\nid: "\\ud800"\n---\n', False)
+@example(b'---\nid: "\\UFFFFFFFF"\n---\n', False)
 def test_no_bytes_make_the_parser_raise_or_break_a_message_into_lines(data, native):
     with pytest.MonkeyPatch.context() as patch:
         if not native:

@@ -48,8 +48,17 @@ def test_a_status_line_is_added_where_none_was(before, after):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"no frontmatter", b"---\nid: A\n", b"---\nstatus: [a]\n---\n", b"---\nstatus:\n---\n", b"\xff"]
-    + [b"---\nstatus: |\n  pending\n---\n", b"---\n? id\n: A\n---\n", b"---\nid: *x\n---\n"],
+    [
+        b"",
+        b"no frontmatter",
+        b"---\nid: A\n",
+        b"---\nstatus: [a]\n---\n",
+        b"---\nstatus:\n---\n",
+        b"\xff",
+        b"---\nstatus: |\n  pending\n---\n",
+        b"---\n? id\n: A\n---\n",
+        b"---\nid: *x\n---\n",
+    ],
 )
 def test_a_file_whose_status_cannot_be_edited_is_refused(data):
     with pytest.raises(ValueError, match=r"."):

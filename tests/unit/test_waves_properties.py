@@ -182,7 +182,7 @@ def breaks_a_rule(plan, tickets, completed, max_slots):
 
 # --- the properties --------------------------------------------------------------------------------------
 
-SLOW = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @SLOW

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import zlib
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 MINIMUM_VERSION = (3, 10)
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
@@ -311,7 +311,7 @@ def _run(tool: str, command: Sequence[str], folder: str) -> Optional[str]:
             stderr=subprocess.STDOUT,
             timeout=BUILD_SECONDS,
             cwd=os.path.dirname(folder),
-            env=_environment_for_tools(),
+            env={name: value for name, value in os.environ.items() if name not in OVERRIDES},
         )
     except subprocess.TimeoutExpired:
         return f"{tool} took more than {BUILD_SECONDS} s"
@@ -325,12 +325,6 @@ def _run(tool: str, command: Sequence[str], folder: str) -> Optional[str]:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
     return f"{tool}: {(errors or lines[-1:] or ['no word of why'])[0]}"
-
-
-def _environment_for_tools() -> Dict[str, str]:
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTHON") and name not in OVERRIDES
-    }
 
 
 def _say(message: object) -> None:

@@ -97,7 +97,7 @@ def staged(root: Path) -> Iterator[Stage]:
             "PATH": f"{programs}:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(home),
             "ANTHROPIC_BASE_URL": api.base_url,
-            **_offline(),
+            **offline(),
         }
         _make_repository(repo, ollama.base_url)
         stage = Stage(home, repo, environment, api, start="")
@@ -106,7 +106,7 @@ def staged(root: Path) -> Iterator[Stage]:
         yield Stage(home, repo, environment, api, start=stage.git("rev-parse", "HEAD"))
 
 
-def _offline() -> dict[str, str]:
+def offline() -> dict[str, str]:
     """Where `make deps` left the packages, the engine's own environment is built from them, without an index."""
     if not any(WHEELS.glob("*.whl")):
         return {}

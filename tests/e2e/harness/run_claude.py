@@ -66,6 +66,7 @@ class Lab:
     plugin_dirs   loaded with --plugin-dir (no install)
     environment   added to the base environment; a None value takes a variable out
     isolate       run in a private network namespace where the kernel allows it
+    folder        of the repository, relative to the lab's root
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Lab:
         environment: Mapping[str, str | None] | None = None,
         isolate: bool = True,
         keep: bool = False,
+        folder: str = "repo",
     ) -> None:
         claude = find_claude()
         if claude is None:
@@ -88,9 +90,9 @@ class Lab:
         self._tag = uuid.uuid4().hex
         self._runs = 0
         self.root = Path(tempfile.mkdtemp(prefix="claude-lab-")).resolve()
-        self.home, self.repo, self.tmp = (self.root / name for name in ("home", "repo", "tmp"))
-        for folder in (self.home, self.repo, self.tmp):
-            folder.mkdir()
+        self.home, self.repo, self.tmp = (self.root / name for name in ("home", folder, "tmp"))
+        for made in (self.home, self.repo, self.tmp):
+            made.mkdir(parents=True)
         (self.home / ".gitconfig").write_text(GIT_CONFIG, encoding="utf-8")
         self.git("init", "-q", "-b", "main")
         for name, body in {"README.md": "# scratch\n", **(files or {})}.items():

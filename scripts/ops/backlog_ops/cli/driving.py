@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import threading
 
 from backlog_ops.cli import printing
 from backlog_ops.cli.opening import open_context
-from backlog_ops.errors import EXIT_BUDGET, EXIT_FINDINGS, EXIT_OK
+from backlog_ops.errors import EXIT_BUDGET, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK
 from backlog_ops.run import closing
 from backlog_ops.run.claude_agents import ClaudeAgents
 from backlog_ops.run.context import Context
-from backlog_ops.run.driver_lock import driving, holder
+from backlog_ops.run.driver_lock import CLEAN, RUN, driving, holder
 from backlog_ops.run.engine import work
 from backlog_ops.run.opening import open_run
 from backlog_ops.run.store import Run
@@ -22,7 +24,7 @@ EVENT_POLL_SECONDS = 0.1
 def run(args: argparse.Namespace) -> int:
     ctx = open_context()
     agents = ClaudeAgents(ctx)
-    with driving(ctx.state_folder, "backlog-ops run"):
+    with driving(ctx.state_folder, RUN):
         current = ctx.store.open_run()
         seen = 0
         if current is None or args.ids or args.max_usd is not None:
@@ -31,7 +33,10 @@ def run(args: argparse.Namespace) -> int:
             past = ctx.store.events(current.id)
             seen = past[-1].number if past else 0
             printing.progress(f"going on with run {current.id}")
-        _drive(ctx, current, args.jobs or ctx.settings.backlog.max_slots, agents, seen)
+        try:
+            _drive(ctx, current, args.jobs or ctx.settings.backlog.max_slots, agents, seen)
+        except KeyboardInterrupt:
+            return EXIT_INTERRUPTED
     printing.print_outcome(ctx, ctx.store.run(current.id), args.output)
     reasons = [ticket.reason for ticket in ctx.store.tickets(current.id) if ticket.reason]
     if any(reason.startswith("budget:") for reason in reasons):
@@ -40,7 +45,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -> None:
-    """Work in a thread, print what happens from this one, which is also the one that Ctrl-C reaches."""
+    """Work in a thread, print what happens from this one, which is also the one that Ctrl-C reaches.
+
+    A terminal that closes and a CI job that is cancelled mean the same as Ctrl-C.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, signal.default_int_handler)
+    # Not Thread.join(): one that Ctrl-C interrupts takes the thread for ended (CPython until 3.12, bpo-45274).
+    ended = threading.Event()
     failed: list[BaseException] = []
 
     def drive() -> None:
@@ -48,18 +61,20 @@ def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -
             work(ctx, run.id, jobs, agents)
         except BaseException as error:
             failed.append(error)
+        finally:
+            ended.set()
 
-    worker = threading.Thread(target=drive)
-    worker.start()
+    threading.Thread(target=drive).start()
     try:
-        while worker.is_alive():
-            worker.join(EVENT_POLL_SECONDS)
+        while not ended.wait(EVENT_POLL_SECONDS):
             seen = printing.print_events(ctx, run.id, seen)
     except KeyboardInterrupt:
-        printing.progress("stopping: asking the agents for their bill; `backlog-ops run` goes on later")
+        printing.progress("interrupted: asking the agents for their bill; `backlog-ops run` goes on later")
         ctx.stopping.set()
-        agents.interrupt()
-        worker.join()
+        try:
+            ended.wait()
+        except KeyboardInterrupt:  # and again: the next `run` finds what is still at work
+            os._exit(EXIT_INTERRUPTED)
         raise
     printing.print_events(ctx, run.id, seen)
     if failed:
@@ -79,7 +94,7 @@ def abort(args: argparse.Namespace) -> int:
 
 def clean(args: argparse.Namespace) -> int:
     ctx = open_context()
-    with driving(ctx.state_folder, "backlog-ops clean"):
+    with driving(ctx.state_folder, CLEAN):
         _print_lines(closing.clean(ctx) or ["nothing to remove"])
     return EXIT_OK
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from backlog_ops.cli.opening import latest_run, open_context
@@ -39,17 +40,20 @@ def _print_actions(ctx: Context, run: Run, seconds: float) -> int:
 
 
 def worker(args: argparse.Namespace) -> int:
-    from backlog_ops.run.driver_lock import driving
+    from backlog_ops.run.driver_lock import WORKER, DrivenError, driving
     from backlog_ops.run.engine import work
 
     ctx = open_context()
-    with driving(ctx.state_folder, "backlog-ops worker"):
-        work(ctx, args.run_id, ctx.settings.backlog.max_slots, None)
+    try:
+        with driving(ctx.state_folder, WORKER):
+            work(ctx, args.run_id, ctx.settings.backlog.max_slots, None)
+    except DrivenError:
+        pass  # two calls of `next` at once start two workers; the other one was faster and does it all
     return EXIT_OK
 
 
 def _action(ctx: Context, name: str) -> Action:
-    if not (name.startswith("a") and name[1:].isdigit()):
+    if not re.fullmatch("a[0-9]{1,15}", name):
         raise UsageError(f"{name}: not an action; they look like a17")
     return ctx.store.action(int(name[1:]))
 

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sqlite3
 import sys
 import time
@@ -34,6 +35,8 @@ the schema, 7 refused, cut or empty, 8 prompt too large, 130 interrupted"""
 
 def main() -> int:
     """Run with `sys.argv`; returns the exit code (contracts.md, "llm_call.py")."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # an exit, so that a `claude` we started ends with us
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         return _run(_options(), os.environ)
     except BacklogError as error:
@@ -71,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="llm_call.py",
         description="Ask a model one thing: the cheapest that can answer, with fallbacks.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A fixed width: to ask the terminal for its own, argparse imports shutil for every call, helped or not.
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=100),
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -153,7 +157,7 @@ class _Bookkeeper:
             _say(f"fell back to {attempt.tier} ({attempt.provider}) because of {self._cause}")
         _say(attempt.summary())
         self._count += 1
-        if attempt.outcome.may_have_cost and self._ledger_works:
+        if attempt.reached_model and self._ledger_works:
             try:
                 self._enter(attempt)
             except (BacklogError, OSError, sqlite3.Error) as error:

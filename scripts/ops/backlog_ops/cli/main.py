@@ -122,23 +122,41 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
     if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
+        raise argparse.ArgumentTypeError(f"{text}: must be a number, 1 or more")
     return value
 
 
 def _dollars(text: str) -> int:
     """US dollars as nano-dollars."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError("must be an amount in US dollars")
+        raise argparse.ArgumentTypeError(f"{text}: must be an amount in US dollars, such as 2.50")
     return round(value * 1_000_000_000)
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """The command line as values. What follows the first `--` goes to `check` as it is, a second `--` included,
+    which argparse would take out: `check a17 -- -- -t login` is how `npm test` hears of `-t login`.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    parser = _parser()
+    args = parser.parse_args(words[:end])
+    rest = list(words[end + 1 :])
+    if rest and args.command != "check":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.args += rest
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (errors.py lists them)."""
-    args = _parser().parse_args(argv)
+    args = _parse(sys.argv[1:] if argv is None else list(argv))
     try:
         code: int = args.call(args)
         sys.stdout.flush()

@@ -6,17 +6,25 @@ import os
 import time
 from pathlib import Path
 
-from backlog_ops.errors import RunStateError
+from backlog_ops.errors import RepositoryError, RunStateError
 from backlog_ops.run.context import Context
-from backlog_ops.run.git import open_repository
+from backlog_ops.run.git import Git, open_repository
 from backlog_ops.run.store import Run, Store
 from backlog_ops.storage.config_file import load_prices, require_settings
 from backlog_ops.storage.locations import WORK_FOLDER_NAME, find_repository, state_folder
 
 
+def current_repository() -> Git:
+    """Raises RepositoryError outside any, and in a folder that was removed under the shell's feet."""
+    try:
+        return open_repository(Path.cwd())
+    except FileNotFoundError:
+        raise RepositoryError("the current folder no longer exists; cd into the repository") from None
+
+
 def open_context() -> Context:
     """The repository of the current folder, its settings and its store. A ticket's worktree leads to its owner."""
-    git = open_repository(Path.cwd())
+    git = current_repository()
     marker = f"{os.sep}{WORK_FOLDER_NAME}{os.sep}worktrees{os.sep}"
     if marker in str(git.folder):
         git = git.at(Path(str(git.folder).split(marker, 1)[0]))

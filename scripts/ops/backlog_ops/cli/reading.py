@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
 
 from backlog_ops.cli import printing
-from backlog_ops.cli.opening import latest_run, open_context
+from backlog_ops.cli.opening import current_repository, latest_run, open_context
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.routing import History
 from backlog_ops.domain.routing import route as decide
 from backlog_ops.errors import EXIT_OK, UsageError
 from backlog_ops.run.backlog import read_backlog
-from backlog_ops.run.git import open_repository
 from backlog_ops.storage.config_file import load_settings
 
 
 def validate(args: argparse.Namespace) -> int:
-    git = open_repository(Path.cwd())
+    git = current_repository()
     problems: list[printing.Located] = []
     if args.what != "tickets":
         problems += printing.config_problems(git.folder)

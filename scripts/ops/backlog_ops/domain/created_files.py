@@ -1,15 +1,17 @@
 """Which tickets use a file that another ticket creates (rules.md: "create-then-import pairs apart").
 
 A ticket uses a created path X when it lists X, or a path inside X, among its own affected files, or when its
-text names X: as a run of words joined by punctuation without blanks (`src/auth/token.py`, `auth.token`,
-`crate::auth::token`, `'../auth/token'`) that spells
+text names X in one of these ways. A run is words joined by punctuation without blanks: `src/auth/token.py`,
+`auth.token`, `crate::auth::token`, `'../auth/token'`.
 
-- the whole path of X, with or without its extension (attributes may follow: `src.auth.token.verify`), or
-- its last two parts or more from the run's beginning, extension dropped, or
-- at the head of an import (`import token`, `from token.jwt import …`, `require("./token")`) its last part.
+- A run holds the whole path of X, with or without its extension; attributes may follow it.
+- A run begins with the last two parts of X or more, extension dropped.
+- An import begins with its last part: `import token`, `from token.jwt import …`, `require("./token")`.
+- Some word is X, where X is a single word (`Makefile`).
 
 `__init__`, `index` and `mod` stand for their folder. A shortened name that fits several created files names
-none of them. Erring on the side of a use only costs a later wave.
+none of them, and a path with blanks is used only by being listed. Erring on the side of a use only costs a
+later wave.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from backlog_ops.domain.paths import ancestors, same_file_key
 from backlog_ops.domain.tickets import FileAction, Ticket
 
 _WORD = re.compile(r"[\w-]+")
-_RUN = re.compile(r"[\w-]+(?:[^\w\s,;\"'`|-]{1,3}[\w-]+)+")
-# Without \b in front, the search for their first letters is a fast one.
+# The look-behind keeps the search linear: no run begins inside a word.
+_RUN = re.compile(r"(?<![\w-])[\w-]+(?:[^\w\s,;\"'`|-]{1,3}[\w-]+)+")
+# Each begins with plain letters, for which the search is a fast one.
 _FROM_IMPORT = re.compile(r"from[ \t]+([\w.]+)[ \t]+import[ \t]+(\w+(?:,[ \t]*\w+)*)")
 _PLAIN_IMPORT = re.compile(r"import[ \t]+(\w+)")
-_QUOTED_IMPORT = re.compile(r"""(?:from|import|require|include)[ \t]*\(?["'<]([^"'<>\s]+)["'>]""")
+_QUOTED_IMPORTS = tuple(
+    re.compile(word + r"""[ \t]*\(?["'<]([^"'<>\s]+)["'>]""") for word in ("from", "import", "require", "include")
+)
 _FOLDER_MODULES = ("__init__", "index", "mod")
 _LONGEST_RUN = 24  # words; deeper than any module, and a bound on the work a hostile text can make
 
@@ -71,7 +76,8 @@ class _Names:
                 self._whole.setdefault("/".join(module), set()).add(key)
             for start in range(1, len(module) - 1):
                 short.setdefault("/".join(module[start:]), set()).add(key)
-            imported.setdefault("".join(module[-1:]), set()).add(key)
+            if module:
+                imported.setdefault(module[-1], set()).add(key)
         self._short = {name: keys for name, keys in short.items() if len(keys) == 1 and name not in self._whole}
         self._imported = {name: keys for name, keys in imported.items() if len(keys) == 1}
         self._first_words = {name.partition("/")[0] for name in self._whole}
@@ -123,5 +129,5 @@ def _imports(text: str) -> Iterator[str]:
     for module, names in _FROM_IMPORT.findall(text):
         yield module.strip(".")
         yield from (f"{module}.{name}".strip(".") for name in _WORD.findall(names))
-    for path in _QUOTED_IMPORT.findall(text):
-        yield ".".join(_module(path))
+    for quoted in _QUOTED_IMPORTS:
+        yield from (".".join(_module(path)) for path in quoted.findall(text))

@@ -51,6 +51,7 @@ def path_problem(path: str) -> str | None:
     return None if normal == path else f"write it as {quote(normal)}"
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def same_file_key(path: str) -> str:
     """Equal for two paths that may be one file on some machine: macOS and Windows fold case, macOS also
     the ways to write an accent. `""` is the repository itself.

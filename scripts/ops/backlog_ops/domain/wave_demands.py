@@ -5,6 +5,7 @@ rules.md, "WAVE_PLAN". Both the check and the planner start from this; neither c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,8 @@ class Demands:
     creators: Mapping[str, frozenset[str]]  # ticket id → ids of the tickets whose new files it waits for
 
 
-def demands_of(tickets: Sequence[Ticket], shared_files: Sequence[str]) -> Demands:
+@functools.lru_cache(maxsize=1)  # a backlog is planned and its plans are checked: its texts are read once
+def demands_of(tickets: tuple[Ticket, ...], shared_files: tuple[str, ...]) -> Demands:
     """The demands of `tickets` (each id once) where `shared_files` are the patterns of the settings."""
     uses = users_of_created_files(tickets)
     claims = {ticket.id: _claims(ticket, uses[ticket.id], shared_files) for ticket in tickets}

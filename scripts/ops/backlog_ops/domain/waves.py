@@ -112,7 +112,7 @@ def check_wave_plan(
     only where its status keeps it back, or a dependency is neither completed nor in any wave of the plan.
     What "apart" and "first" mean for files: `wave_demands`.
     """
-    by_id = {ticket.id: ticket for ticket in tickets}
+    by_id = _by_id(tickets)
     demands = demands_of(tuple(by_id.values()), rules.shared_files)
     waves = [[slot.id for slot in wave] for wave in plan.waves]
     wave_of: dict[str, int] = {}
@@ -126,6 +126,11 @@ def check_wave_plan(
         *_out_of_order(wave_of, by_id, completed, demands),
         *_needlessly_skipped(plan, wave_of, by_id, completed),
     )
+
+
+def _by_id(tickets: Sequence[Ticket]) -> dict[str, Ticket]:
+    """In one order, whatever the order of `tickets`."""
+    return {ticket.id: ticket for ticket in sorted(tickets, key=lambda ticket: ticket.id)}
 
 
 def _misnumbered(plan: WavePlan, max_slots: int) -> Iterator[str]:
@@ -204,7 +209,7 @@ def plan_waves(
     ticket's file was first committed; one without counts as the newest. The same input, in any order, gives
     the same plan.
     """
-    by_id = {ticket.id: ticket for ticket in sorted(tickets, key=lambda ticket: ticket.id)}
+    by_id = _by_id(tickets)
     demands = demands_of(tuple(by_id.values()), rules.shared_files)
     doable = _doable(by_id, completed)
     earlier = {name: _predecessors(by_id[name], demands, doable) for name in sorted(doable)}
@@ -254,7 +259,9 @@ def _by_importance(
 
 
 def _rationale(ticket: Ticket, earlier: Collection[str]) -> str:
-    return f"{ticket.priority} priority" + (f", after {len(earlier)} other(s)" if earlier else "")
+    names = sorted(earlier)
+    more = " …" if len(names) > 2 else ""
+    return f"{ticket.priority} priority" + (f", after {', '.join(names[:2])}{more}" if names else "")
 
 
 def _why_skipped(ticket: Ticket, doable: Collection[str], completed: Collection[str]) -> str:

@@ -126,7 +126,7 @@ def stop_failure(stop_reason: str | None, refusal: str = "") -> AttemptError | N
     if stop_reason == "max_tokens":
         return AttemptError(Outcome.CUT, "stopped at max_tokens; raise --max-tokens or ask for less")
     if stop_reason == "model_context_window_exceeded":
-        return AttemptError(Outcome.TOO_LARGE, "prompt and answer together do not fit the model")
+        return AttemptError(Outcome.CUT, "prompt and answer together do not fit the model")
     return AttemptError(Outcome.BROKEN, f"stopped for the unexpected reason {stop_reason!r}")
 
 

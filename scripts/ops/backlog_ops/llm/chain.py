@@ -214,7 +214,7 @@ class _Asking:
         wait: float | None = None,
     ) -> None:
         spent = spent or Spent()
-        cost, price_date = self._price(spent)
+        cost, price_date = self._price(step, spent)
         attempt = Attempt(
             provider=step.provider,
             tier=step.tier,
@@ -231,7 +231,9 @@ class _Asking:
         if self._on_attempt is not None:
             self._on_attempt(attempt)
 
-    def _price(self, spent: Spent) -> tuple[int | None, str | None]:
+    def _price(self, step: Step, spent: Spent) -> tuple[int | None, str | None]:
+        if step.provider == OLLAMA:
+            return 0, None  # free and known to be, whatever came of it
         if spent.cost_nanousd is not None:
             return spent.cost_nanousd, None
         if spent.answered_model is None or spent.usage is None:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from backlog_ops.llm.anthropic import stop_failure
-from backlog_ops.llm.claude_usage import usage_of_cli
+from backlog_ops.llm.claude_usage import result_of_cli, usage_of_cli
 from backlog_ops.llm.redact import shown
-from backlog_ops.llm.shapes import as_count, as_object, as_objects, as_text
+from backlog_ops.llm.shapes import as_count, as_object, as_text
 from backlog_ops.llm.steps import find_claude
 from backlog_ops.llm.structured import with_schema_in_words
 from backlog_ops.llm.types import Allowance, AttemptError, Call, Outcome, Reply, Spent
@@ -86,7 +86,7 @@ class ClaudeCli:
         return subprocess.CompletedProcess(self._binary, process.returncode, out, err)
 
     def _reply(self, done: subprocess.CompletedProcess[bytes], call: Call) -> Reply:
-        result = _result(done.stdout)
+        result = result_of_cli(done.stdout)
         if result is None:
             said = shown(done.stderr.decode("utf-8", "replace"), call.texts(), self._keys())
             raise AttemptError(Outcome.BROKEN, f"exit {done.returncode} without a result: {said or 'no message'}")
@@ -131,16 +131,6 @@ def _conversation(call: Call) -> str:
     first, *later = call.turns
     named = {"assistant": "Your answer was:", "user": "The user says to that:"}
     return "\n\n".join([first.text, *(f"{named[turn.role]}\n{turn.text}" for turn in later)])
-
-
-def _result(stdout: bytes) -> dict[str, Any] | None:
-    """The result event; with `verbose` in the user's settings the CLI prints a list of all events."""
-    try:
-        printed = json.loads(stdout)
-    except (ValueError, RecursionError):
-        return None
-    events = as_objects(printed if isinstance(printed, list) else [printed])
-    return next((event for event in reversed(events) if event.get("type") == "result"), None)
 
 
 def _spent(result: Mapping[str, Any], asked: str) -> Spent:

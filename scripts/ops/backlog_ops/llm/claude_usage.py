@@ -1,12 +1,13 @@
-"""Token counts as Anthropic writes them: already in disjoint buckets."""
+"""What Claude Code and the Messages API say of a call: results, and token counts in disjoint buckets."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from backlog_ops.domain.pricing import Usage
-from backlog_ops.llm.shapes import as_count, as_object
+from backlog_ops.llm.shapes import as_count, as_object, as_objects
 
 
 def usage_of_message(counts: Mapping[str, Any]) -> Usage:
@@ -33,3 +34,13 @@ def usage_of_cli(counts: Mapping[str, Any]) -> Usage:
         cache_read=as_count(counts.get("cacheReadInputTokens")),
         output=as_count(counts.get("outputTokens")),
     )
+
+
+def result_of_cli(stdout: bytes) -> dict[str, Any] | None:
+    """The result event; with `verbose` in the user's settings the CLI prints a list of all events."""
+    try:
+        printed = json.loads(stdout)
+    except (ValueError, RecursionError):
+        return None
+    events = as_objects(printed if isinstance(printed, list) else [printed])
+    return next((event for event in reversed(events) if event.get("type") == "result"), None)

@@ -127,7 +127,7 @@ class Ollama:
     def _reply(self, answer: str, last: dict[str, Any], call: Call, num_ctx: int) -> Reply:
         read, written = as_count(last.get("prompt_eval_count")), as_count(last.get("eval_count"))
         usage = Usage(input=read, output=written) if read or written else None
-        spent = Spent(as_text(last.get("model")) or None, usage, cost_nanousd=0)
+        spent = Spent(as_text(last.get("model")) or None, usage)
         reason = last.get("done_reason")
         least = tokens_at_least(call)
         if read and read < least:

@@ -59,7 +59,7 @@ def _remote_steps(tier: Tier, ops: LlmOps, environ: Mapping[str, str], forbidden
     if ops.gateway.base_url:
         steps.append(Step(tier, GATEWAY, tier.value, ops.gateway.base_url, forbidden))
     base_url = environ.get("ANTHROPIC_BASE_URL") or ANTHROPIC_BASE_URL
-    no_key = None if environ.get("ANTHROPIC_API_KEY") else "no key for the API; set ANTHROPIC_API_KEY"
+    no_key = None if _key(environ) else "no key for the API; set ANTHROPIC_API_KEY"
     steps.append(Step(tier, ANTHROPIC, model, base_url, forbidden or no_key))
     claude = find_claude(environ)
     no_claude = None if claude else "no `claude` on the PATH; install Claude Code or set CLAUDE_BIN"
@@ -79,6 +79,10 @@ def find_claude(environ: Mapping[str, str]) -> str | None:
     return None
 
 
+def _key(environ: Mapping[str, str]) -> str:
+    return environ.get("ANTHROPIC_API_KEY", "").strip()  # a file's last line end often comes with it
+
+
 def provider_of(step: Step, ops: LlmOps, environ: Mapping[str, str]) -> Provider:
     # Imported one by one: a call to a local model must not pay for the parts that it does not use.
     if step.provider == OLLAMA:
@@ -88,12 +92,12 @@ def provider_of(step: Step, ops: LlmOps, environ: Mapping[str, str]) -> Provider
     if step.provider == GATEWAY:
         from backlog_ops.llm.gateway import Gateway
 
-        key = environ.get(ops.gateway.api_key_env, "")
+        key = environ.get(ops.gateway.api_key_env, "").strip()
         return Gateway(step.where, key, ops.models.by_tier[step.tier])
     if step.provider == ANTHROPIC:
         from backlog_ops.llm.anthropic import Anthropic
 
-        return Anthropic(step.where, environ["ANTHROPIC_API_KEY"])
+        return Anthropic(step.where, _key(environ))
     from backlog_ops.llm.claude_cli import ClaudeCli
 
     return ClaudeCli(step.where, environ)

@@ -34,6 +34,11 @@ class Limits(NamedTuple):
     idle: float  # seconds between two bytes
     deadline: float  # instant of the clock's `monotonic`
 
+    @property
+    def of_the_socket(self) -> float:
+        """Seconds, longer than the reader ever waits: this only ends a thread whose reader has gone."""
+        return max(self.first_byte, self.idle) + 5
+
 
 class Connected:
     """The connection stands and the request is going out."""

@@ -21,8 +21,7 @@ def exchange(request: Request, limits: Limits, emit: Callable[[Connected | Head 
             emit(Connected())
 
     where = origin(request.url)
-    # The reader keeps the limits; the read timeout only ends a thread whose reader has gone.
-    timeout = httpx.Timeout(max(limits.first_byte, limits.idle), connect=limits.connect)
+    timeout = httpx.Timeout(limits.of_the_socket, connect=limits.connect)
     try:
         with (
             httpx.Client(timeout=timeout, follow_redirects=False) as client,
@@ -38,8 +37,9 @@ def exchange(request: Request, limits: Limits, emit: Callable[[Connected | Head 
             for chunk in response.iter_bytes():
                 if chunk:
                     emit(chunk)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        # OSError: an unreadable certificate bundle. The text of errors may quote the URL, so only the kind.
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        # OSError: an unreadable certificate bundle; ValueError: a header that cannot be encoded. What they say
+        # may quote a key or a URL, so only their kind is told.
         if connected:
             detail = f"{where}: the connection broke ({type(error).__name__})"
             raise AttemptError(Outcome.BROKEN, detail, retry=True) from None

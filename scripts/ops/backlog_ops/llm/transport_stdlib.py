@@ -22,8 +22,7 @@ def exchange(request: Request, limits: Limits, emit: Callable[[Connected | Head 
             detail = f"{where}: {error.strerror or type(error).__name__}"
             raise AttemptError(Outcome.UNREACHABLE, detail, closes_endpoint=True) from None
         emit(Connected())
-        # The reader keeps the limits; this only ends a thread whose reader has gone.
-        connection.sock.settimeout(max(limits.first_byte, limits.idle))
+        connection.sock.settimeout(limits.of_the_socket)
         try:
             connection.request(request.method, _target(request.url), request.body or None, dict(request.headers))
             response = connection.getresponse()

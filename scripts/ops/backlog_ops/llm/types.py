@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 from backlog_ops.domain.gates import Tier
 from backlog_ops.domain.pricing import Usage
-from backlog_ops.domain.settings import Timeouts
+from backlog_ops.domain.settings import NANO_PER_USD, Timeouts
 from backlog_ops.errors import (
     BacklogError,
     NoAnswerError,
@@ -44,14 +44,14 @@ class Outcome(enum.Enum):
 
     @property
     def may_have_cost(self) -> bool:
-        """Whether a model may have worked on it: such an attempt has a row in the ledger."""
+        """Whether a model may have worked on it, even if nobody learned what that used."""
         return self not in _NO_MODEL_RAN
 
     def __str__(self) -> str:
         return self.value
 
 
-_NO_MODEL_RAN = frozenset({Outcome.LIMITED, Outcome.REJECTED, Outcome.UNREACHABLE, Outcome.SKIPPED})
+_NO_MODEL_RAN = frozenset({Outcome.TOO_LARGE, Outcome.LIMITED, Outcome.REJECTED, Outcome.UNREACHABLE, Outcome.SKIPPED})
 
 
 @dataclass(frozen=True)
@@ -174,14 +174,28 @@ class Attempt:
     price_date: str | None  # of the price table, where it was asked
     latency_ms: int
 
+    @property
+    def reached_model(self) -> bool:
+        """Whether it has a row in the ledger."""
+        return self.outcome.may_have_cost or self.usage is not None
+
     def summary(self) -> str:
-        """One line for people: who, how it ended, why, how long."""
+        """One line for people: who, how it ended, why, and what it used."""
         served = ""
         if self.answered_model not in (None, self.asked_model):
             served = f" (answered by {self.answered_model})"
         reason = f": {self.detail}" if self.detail else ""
-        took = f" ({self.latency_ms} ms)" if self.outcome is not Outcome.SKIPPED else ""
-        return f"{self.tier} {self.provider} {self.asked_model}{served}: {self.outcome}{reason}{took}"
+        return f"{self.tier} {self.provider} {self.asked_model}{served}: {self.outcome}{reason}{self._used()}"
+
+    def _used(self) -> str:
+        if self.outcome is Outcome.SKIPPED:
+            return ""
+        used = [f"{self.latency_ms} ms"]
+        if self.usage is not None:
+            used.append(f"{self.usage.prompt} tokens in, {self.usage.output} out")
+            known = self.cost_nanousd is not None
+            used.append(f"${(self.cost_nanousd or 0) / NANO_PER_USD:.6f}" if known else "cost unknown")
+        return f" ({', '.join(used)})"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from backlog_ops.llm.types import Prompt
 from backlog_ops.run.actions import check_command, hand_in_path
 from backlog_ops.run.context import Context
 from backlog_ops.run.prompts import fenced
-from backlog_ops.run.store import Action, TicketState, VerdictRow
+from backlog_ops.run.store import Action, TicketState, Verdict
 
 
 def _head(ticket: TicketState, action: Action, worktree: Path) -> list[str]:
@@ -36,7 +36,7 @@ def implement_brief(
     plan: Plan,
     allowed: Sequence[str],
     rules: Sequence[str],
-    failures: Sequence[VerdictRow],
+    failures: Sequence[Verdict],
 ) -> str:
     lines = [
         *_head(ticket, action, worktree),
@@ -107,7 +107,7 @@ def review_brief(
     threshold: int,
     gate_output: str,
     diff: str,
-    failures: Sequence[VerdictRow],
+    failures: Sequence[Verdict],
 ) -> str:
     """Everything the reviewer needs in one file: one Read instead of many turns."""
     lines = [

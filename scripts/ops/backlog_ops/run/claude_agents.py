@@ -2,33 +2,33 @@
 
 The prompt goes in on stdin, the system prompt and the settings as files; what may be read and written is named
 rule by rule and everything else is denied without asking. The bill is `result.modelUsage`, exact to the token.
+
+An agent outlives the engine that started it (agent_process.py): one that is found at work, or done, is taken over.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import signal
-import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.errors import UnreachableError
-from backlog_ops.llm.claude_usage import usage_of_cli
+from backlog_ops.llm.claude_usage import result_of_cli, usage_of_cli
+from backlog_ops.llm.shapes import as_object
 from backlog_ops.llm.steps import find_claude
 from backlog_ops.money.ledger import Receipt
 from backlog_ops.run.actions import agent_name, check_command, prompt_line
-from backlog_ops.run.commands import end_group
+from backlog_ops.run.agent_process import AgentProcess
+from backlog_ops.run.commands import STOP_CHECK_SECONDS, StoppedError
 from backlog_ops.run.context import Context
 from backlog_ops.run.progress import budget_left
 from backlog_ops.run.store import Action
 from backlog_ops.storage.locations import PLUGIN_ROOT
-
-INTERRUPT_GRACE_SECONDS = 5.0
 
 # Only what the gate asked for may shape it: no hooks, no CLAUDE.md (the brief names the rule files), no git advice.
 _SETTINGS = {"claudeMdExcludes": ["**"], "disableAllHooks": True, "includeGitInstructions": False}
@@ -36,11 +36,19 @@ _ENVIRONMENT = {
     "BACKLOG_CHILD": "1",  # this plugin's own hooks exit at once
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
     "ENABLE_TOOL_SEARCH": "false",
-    "CLAUDE_CODE_MAX_RETRIES": "4",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
 }
+_DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}  # after 8 s of an overloaded API the attempt is over
 _TOOLS = {Gate.IMPLEMENT: "Read,Edit,Write,Bash"}
 _TOOLS_TO_WRITE_ONE_FILE = "Read,Write"
+
+
+@dataclass(frozen=True)
+class _End:
+    """How an agent ended. `cause`: why its work is worthless, or None; `cut_off`: before it came to an end itself."""
+
+    cause: str | None
+    cut_off: bool
 
 
 class ClaudeAgents:
@@ -53,50 +61,26 @@ class ClaudeAgents:
                 "claude: not found; install Claude Code (npm install -g @anthropic-ai/claude-code) or set CLAUDE_BIN"
             )
         self._binary = binary
-        self._running: set[subprocess.Popen[bytes]] = set()
 
     def __call__(self, ctx: Context, action: Action) -> str | None:
-        """Run one action to its end, book what it cost, and say why it is worthless, or None."""
+        """Run one action to its end, book what it cost, and say why it is worthless, or None.
+
+        Raises StoppedError when the run is stopped meanwhile.
+        """
+        agent = AgentProcess(Path(action.brief).parent)
+        if agent.was_started:  # by an engine that was stopped or killed: what it has done is not bought again
+            end = _see_out(ctx, action, agent)
+            if not end.cut_off:
+                return end.cause
         if action.hand_in:
             Path(action.hand_in).unlink(missing_ok=True)  # the host refuses to write over a file nobody has read
-        started = time.monotonic()
-        process = subprocess.Popen(
+        agent.start(
             self._argv(ctx, action),
             cwd=ctx.worktree_path(ctx.store.ticket(action.run, action.ticket)),
-            env={**ctx.environ, **_ENVIRONMENT},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
+            env={**_DEFAULTS, **ctx.environ, **_ENVIRONMENT},
+            prompt=prompt_line(action),
         )
-        self._running.add(process)
-        try:
-            stdout, stderr, timed_out = self._converse(ctx, process, prompt_line(action))
-        finally:
-            self._running.discard(process)
-            end_group(process)
-        result = _result(stdout)
-        self._book(ctx, action, result, round((time.monotonic() - started) * 1000))
-        if timed_out:
-            return f"no end after {ctx.settings.llm_ops.timeouts.agent:g} s (llmOps.timeouts.agentSeconds)"
-        return _worthless(result, process.returncode, stderr)
-
-    def interrupt(self) -> None:
-        """Ask every running agent to stop and report its bill; called from the thread that got Ctrl-C."""
-        for process in list(self._running):
-            _send(process, signal.SIGINT)
-
-    def _converse(self, ctx: Context, process: subprocess.Popen[bytes], prompt: str) -> tuple[bytes, bytes, bool]:
-        try:
-            return *process.communicate(prompt.encode(), timeout=ctx.settings.llm_ops.timeouts.agent), False
-        except subprocess.TimeoutExpired:
-            # SIGINT makes it print what it cost so far; SIGTERM would lose that.
-            _send(process, signal.SIGINT)
-        try:
-            return *process.communicate(timeout=INTERRUPT_GRACE_SECONDS), True
-        except subprocess.TimeoutExpired:
-            end_group(process)
-            return *process.communicate(), True
+        return _see_out(ctx, action, agent).cause
 
     def _argv(self, ctx: Context, action: Action) -> list[str]:
         folder = Path(action.brief).parent
@@ -118,7 +102,7 @@ class ClaudeAgents:
             "json",
             "--no-session-persistence",
             "--max-budget-usd",
-            f"{max(left, 0.0001):.4f}",
+            f"{max(left, 0.000001):.6f}",
             "--permission-mode",
             "dontAsk",
             "--setting-sources",
@@ -131,35 +115,72 @@ class ClaudeAgents:
             _TOOLS.get(action.gate, _TOOLS_TO_WRITE_ONE_FILE),
         ]
 
-    def _book(self, ctx: Context, action: Action, result: Mapping[str, Any], latency_ms: int) -> None:
-        """One receipt a model that answered; one of unknown cost where the process left no bill."""
-        models: Mapping[str, Any] = result.get("modelUsage") or {}
-        ticket = ctx.store.ticket(action.run, action.ticket)
-        session = result.get("session_id") or f"no-bill-{ctx.clock()}"
-        outcome = "answered" if result and not result.get("is_error") else "failed"
-        for model, used in models.items() or [(None, None)]:
-            ctx.store.record(
-                Receipt(
-                    key=f"{action.run}/{action.id}/{session}/{model}",
-                    at=ctx.clock(),
-                    source="claude-cli",
-                    asked_tier=action.tier.value,
-                    asked_model=ctx.settings.llm_ops.models.by_tier[action.tier],
-                    provider="claude-cli",
-                    answered_model=model,
-                    usage=usage_of_cli(used) if used else None,
-                    cost_nanousd=round(used["costUSD"] * 1e9) if used else None,
-                    price_date=None,  # the host's own list price, per call: right where a prompt passed a price step
-                    latency_ms=latency_ms,
-                    outcome=outcome,
-                    run=action.run,
-                    wave=ticket.wave,
-                    ticket=action.ticket,
-                    gate=action.gate.value,
-                    attempt=action.attempt,
-                    escalation_rule=action.rule,
-                )
+
+def _see_out(ctx: Context, action: Action, agent: AgentProcess) -> _End:
+    """Wait for an agent's end, or bring it about when its time is up or the run is stopped; book its bill."""
+    limit = ctx.settings.llm_ops.timeouts.agent
+    deadline, timed_out = time.monotonic() + limit, False
+    while not agent.wait(STOP_CHECK_SECONDS):
+        timed_out = time.monotonic() >= deadline
+        if timed_out or ctx.stopping.is_set():
+            agent.end()
+            break
+    stdout, stderr = agent.output()
+    result = result_of_cli(stdout)
+    _book(ctx, action, agent, result)
+    cut_off = result is None or str(result.get("terminal_reason")).startswith("aborted")
+    if cut_off and ctx.stopping.is_set():
+        raise StoppedError(f"{action.id}: stopped before the agent's end")
+    if cut_off and timed_out:
+        return _End(f"no end after {limit:g} s (llmOps.timeouts.agentSeconds)", cut_off)
+    return _End(_worthless(result, agent.exit_code, stderr), cut_off)
+
+
+def end_agents(ctx: Context, actions: Iterable[Action]) -> None:
+    """End the agents that are at work on these actions, whoever started them, and book their bills."""
+    for action in actions:
+        agent = AgentProcess(Path(action.brief).parent)
+        if agent.was_started:
+            agent.end()
+            _book(ctx, action, agent, result_of_cli(agent.output()[0]))
+
+
+def _book(ctx: Context, action: Action, agent: AgentProcess, result: Mapping[str, Any] | None) -> None:
+    """One receipt a model that answered; one of unknown cost where the process left no bill.
+
+    An agent seen twice is booked once: the keys are the same.
+    """
+    models: Mapping[str, Any] = as_object(result.get("modelUsage")) if result else {}
+    ticket = ctx.store.ticket(action.run, action.ticket)
+    session = result.get("session_id") if result else f"no-bill-{agent.started_at}"
+    for model, used in models.items() or [(None, result or {})]:
+        ctx.store.record(
+            Receipt(
+                key=f"{action.run}/{action.id}/{session}/{model}",
+                at=ctx.clock(),
+                source="claude-cli",
+                asked_tier=action.tier.value,
+                asked_model=ctx.settings.llm_ops.models.by_tier[action.tier],
+                provider="claude-cli",
+                answered_model=model,
+                usage=usage_of_cli(used) if model else None,
+                # Without an answer from any model the bill is the total, which then is 0.
+                cost_nanousd=_nanousd(used.get("costUSD" if model else "total_cost_usd")),
+                price_date=None,  # the host's own list price, per call: right where a prompt passed a price step
+                latency_ms=round(agent.seconds * 1000),
+                outcome="failed" if result is None or result.get("is_error") else "answered",
+                run=action.run,
+                wave=ticket.wave,
+                ticket=action.ticket,
+                gate=action.gate.value,
+                attempt=action.attempt,
+                escalation_rule=action.rule,
             )
+        )
+
+
+def _nanousd(dollars: object) -> int | None:
+    return round(dollars * 1e9) if isinstance(dollars, int | float) else None
 
 
 def allowed_tools(action: Action, worktree: Path) -> list[str]:
@@ -182,24 +203,12 @@ def agent_prompt(name: str) -> str:
     return text.split("\n---\n", 1)[1].strip() + "\n"
 
 
-def _result(stdout: bytes) -> Mapping[str, Any]:
-    try:
-        value = json.loads(stdout)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _worthless(result: Mapping[str, Any], code: int | None, stderr: bytes) -> str | None:
-    if not result:
+def _worthless(result: Mapping[str, Any] | None, code: int | None, stderr: bytes) -> str | None:
+    if result is None:
         said = stderr.decode("utf-8", "replace").strip().splitlines()
-        return f"claude ended with exit code {code} and no result{': ' + said[-1][:200] if said else ''}"
-    if not result.get("is_error") and code == 0:
+        ended = "claude ended" if code is None else f"claude ended with exit code {code}"
+        return f"{ended} and no result{': ' + said[-1][:200] if said else ''}"
+    if not result.get("is_error") and code in (0, None):
         return None
     errors = result.get("errors") or [result.get("result") or result.get("subtype") or f"exit code {code}"]
     return f"{result.get('terminal_reason') or 'error'}: {str(errors[0]).splitlines()[0][:300]}"
-
-
-def _send(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backlog_ops.errors import BacklogError
 from backlog_ops.run import worktrees
+from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.context import Context
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Run
@@ -11,48 +12,60 @@ from backlog_ops.run.text_gates import first_line
 
 
 def finish(ctx: Context, run: Run) -> None:
-    """All waves are over: deliver what was merged and remove what is no longer needed."""
+    """All waves are over: deliver what was merged, end the run, then remove what is no longer needed.
+
+    In this order, so that a kill leaves at most something for `clean` to do.
+    """
     line = _deliver(ctx, run)
-    worktrees.remove_all(ctx, run)
     counts = ctx.store.step_counts(run.id)
     done, total = counts.get(Step.DONE, 0), sum(counts.values())
-    ctx.store.say(run.id, f"run {run.id}: {done} of {total} tickets done · {line}")
-    ctx.store.end_run(run.id, "done")
+    ctx.store.end_run(run.id, "done", f"run {run.id}: {done} of {total} tickets done · {line}")
+    worktrees.remove_all(ctx, run)
+    _delete_delivered_branch(ctx, run)
 
 
 def _deliver(ctx: Context, run: Run) -> str:
-    tip, base = ctx.git.commit_of(run.branch), ctx.git.commit_of(f"refs/heads/{run.base_branch}")
+    tip, base = ctx.git.commit_of(run.ref), ctx.git.commit_of(run.base_ref)
     if tip is None:
         return f"{run.branch} is gone; nothing was delivered"
-    if tip == base or tip == run.base_commit:
-        _delete_branch(ctx, run, tip)
+    if tip == run.base_commit:
         return f"{run.base_branch} is unchanged"
     by_hand = f"`git merge {run.branch}` brings the commits in"
     if base is None or not ctx.git.is_ancestor(base, tip):
         return f"{run.base_branch} moved on meanwhile; {by_hand}"
-    count = ctx.git.text("rev-list", "--count", f"{base}..{tip}")
     try:
         if ctx.git.branch() == run.base_branch:
-            ctx.git.run("merge", "--ff-only", "--quiet", run.branch)
+            ctx.git.run("merge", "--ff-only", "--quiet", run.ref)
         elif any(ctx.git.at(path).branch() == run.base_branch for path in ctx.git.worktrees()):
             return f"{run.base_branch} is checked out in another worktree; {by_hand}"
         else:
-            ctx.git.move_ref(f"refs/heads/{run.base_branch}", tip, base, f"backlog: run {run.id}")
+            ctx.git.move_ref(run.base_ref, tip, base, f"backlog: run {run.id}")
     except BacklogError as error:
         return f"{run.base_branch} was not moved ({first_line(error)}); {by_hand}"
-    _delete_branch(ctx, run, tip)
-    return f"{run.base_branch} is {count} commits ahead"
+    return f"{run.base_branch} is {ctx.git.text('rev-list', '--count', f'{run.base_commit}..{tip}')} commits ahead"
 
 
-def _delete_branch(ctx: Context, run: Run, tip: str) -> None:
-    ctx.git.run("update-ref", "-d", f"refs/heads/{run.branch}", tip, check=False)
+def _delete_delivered_branch(ctx: Context, run: Run) -> str | None:
+    """Delete the run's branch where the base branch holds all of it; else say that it is kept."""
+    tip = ctx.git.commit_of(run.ref)
+    if tip is None:
+        return None
+    base = ctx.git.commit_of(run.base_ref)
+    if base is None or not ctx.git.is_ancestor(tip, base):
+        return f"kept {run.branch}: its commits are not on {run.base_branch}; `git branch -D` removes it"
+    ctx.git.run("update-ref", "-d", run.ref, tip, check=False)
+    return f"removed the branch {run.branch} (at {tip[:9]})"
 
 
 def abort(ctx: Context) -> str:
-    """End the open run where it is. The base branch was never touched; what was merged stays on its branch."""
+    """End the open run where it is, and its agents. The base branch was never touched; what was merged stays on its
+    branch.
+    """
     run = ctx.open_run()
-    ctx.store.end_run(run.id, "aborted")
-    tip = ctx.git.commit_of(run.branch)
+    at_work = ctx.store.actions(run.id, "open")
+    ctx.store.end_run(run.id, "aborted", f"run {run.id}: aborted")
+    end_agents(ctx, at_work)
+    tip = ctx.git.commit_of(run.ref)
     if tip is None or tip == run.base_commit:
         return f"run {run.id} aborted; {run.base_branch} is as it was"
     count = ctx.git.text("rev-list", "--count", f"{run.base_commit}..{tip}")
@@ -69,13 +82,6 @@ def clean(ctx: Context) -> list[str]:
         if (ctx.work_folder / "worktrees" / run.id).is_dir():
             worktrees.remove_all(ctx, run)
             said.append(f"removed the worktrees of run {run.id}")
-        tip = ctx.git.commit_of(run.branch)
-        if tip is None:
-            continue
-        base = ctx.git.commit_of(f"refs/heads/{run.base_branch}")
-        if base is not None and ctx.git.is_ancestor(tip, base):
-            _delete_branch(ctx, run, tip)
-            said.append(f"removed the branch {run.branch} (at {tip[:9]})")
-        else:
-            said.append(f"kept {run.branch}: its commits are not on {run.base_branch}; `git branch -D` removes it")
+        line = _delete_delivered_branch(ctx, run)
+        said += [line] if line else []
     return said

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.pricing import PriceTable
 from backlog_ops.domain.settings import Settings
-from backlog_ops.errors import RunStateError
+from backlog_ops.errors import RepositoryError, RunStateError
 from backlog_ops.run.git import Git
 from backlog_ops.run.store import Run, Store, TicketState
 from backlog_ops.storage.locations import WORK_FOLDER_NAME
@@ -49,7 +49,12 @@ class Context:
 
     def make_work_folder(self) -> Path:
         """`.backlog-ops/`, which ignores itself: the user's own .gitignore stays as it is."""
-        self.work_folder.mkdir(exist_ok=True)
+        try:
+            self.work_folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RepositoryError(
+                f"{self.work_folder}: cannot be made ({error.strerror}); move away what is there"
+            ) from None
         ignore = self.work_folder / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# made by backlog-ops: worktrees and briefs of runs, safe to delete between runs\n*\n")

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from backlog_ops.errors import RunStateError
 
+RUN = "backlog-ops run"
+WORKER = "backlog-ops worker"
+CLEAN = "backlog-ops clean"
+# `holder` has to take the lock for a moment to see whether it is free; that must not refuse a driver.
+_TRIES = 10
+_BETWEEN_TRIES_SECONDS = 0.01
+
+
+class DrivenError(RunStateError):
+    """Another process is at work on this repository's run."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__(f"{who} is at work on this repository; wait for it or stop it first")
+
 
 @contextmanager
 def driving(state_folder: Path, who: str) -> Iterator[None]:
-    """Hold the lock as `who`. Raises RunStateError that names the other driver when there is one."""
+    """Hold the lock as `who`. Raises DrivenError that names the other driver when there is one."""
     state_folder.mkdir(parents=True, exist_ok=True)
     # Opened without truncation: a second process must still be able to read who holds it.
     with open(state_folder / "driver.lock", "a+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunStateError(
-                f"{holder(state_folder) or 'another backlog-ops'} is at work on this repository; "
-                "wait for it or stop it first"
-            ) from None
+        for left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not left:
+                    raise DrivenError(holder(state_folder) or "another backlog-ops") from None
+                time.sleep(_BETWEEN_TRIES_SECONDS)
         file.truncate(0)
         file.write(f"{who} (pid {os.getpid()})".encode())
         file.flush()

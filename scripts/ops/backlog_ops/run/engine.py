@@ -36,7 +36,7 @@ _STEPS: dict[Step, GateStep] = {
 
 
 class AgentRunner(Protocol):
-    """Runs one agent action to its end and says why it is worthless, or None. Raises KeyboardInterrupt only."""
+    """Runs one agent action to its end and says why it is worthless, or None. Raises StoppedError."""
 
     def __call__(self, ctx: Context, action: Action) -> str | None: ...
 
@@ -84,12 +84,13 @@ def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner 
         elif agents is None:
             return
         elif over := over_budget(ctx, run, ticket):
-            ctx.store.close_action(action, over)
-            park(ctx, ticket, over)
+            park(ctx, ticket, over, action)
         else:
-            cause = agents(ctx, action)
-            if not ctx.stopping.is_set():  # a stopped agent proved nothing: its action stays open
-                ctx.store.hand_in(action, cause)
+            try:
+                cause = agents(ctx, action)
+            except StoppedError:  # a stopped agent proved nothing: its action stays open
+                return
+            ctx.store.hand_in(action, cause)
 
 
 def _advance(ctx: Context, run: Run, ticket: TicketState) -> None:

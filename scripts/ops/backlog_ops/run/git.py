@@ -142,5 +142,8 @@ def open_repository(start: Path) -> Git:
     """The repository that holds `start`. Raises RepositoryError when there is none, or it is bare."""
     done = Git(start).run("rev-parse", "--show-toplevel", check=False)
     if done.returncode != 0:
-        raise RepositoryError(f"{start}: not inside a git repository; run `git init` and commit, or cd into one")
+        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+        if "not a git repository" in said:
+            raise RepositoryError(f"{start}: not inside a git repository; run `git init` and commit, or cd into one")
+        raise RepositoryError(f"{start}: git: {said}")  # a bare one, one of another owner: git says it best
     return Git(Path(done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")))

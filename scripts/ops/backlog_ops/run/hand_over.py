@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from backlog_ops.domain.gates import Tier
 from backlog_ops.errors import RunStateError
 from backlog_ops.run.actions import LAUNCHER, agent_name, prompt_line
 from backlog_ops.run.context import Context
-from backlog_ops.run.driver_lock import holder
+from backlog_ops.run.driver_lock import RUN, DrivenError, holder
 from backlog_ops.run.progress import has_work, run_limit
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run
@@ -23,16 +24,20 @@ WAIT_SECONDS = 5  # what a parent is told to wait when the engine's own work tak
 def hand_over(ctx: Context, run: Run, limit_seconds: float) -> dict[str, Any]:
     """Let the detached worker do what needs no parent, at most `limit_seconds`; then the actions that are open.
 
-    Long work goes on in the worker and is found by the next call.
+    Long work goes on in the worker and is found by the next call. Raises DrivenError while `backlog-ops run` is at
+    work: its agents are its own, and nobody may be told to do the same a second time.
     """
+    busy = holder(ctx.state_folder)
+    if busy is not None and busy.startswith(RUN):
+        raise DrivenError(busy)
     _pick_up_files(ctx, run)
     deadline = time.monotonic() + limit_seconds
-    worker: subprocess.Popen[bytes] | None = None
+    worker: _Worker | None = None
     while has_work(ctx, run):
-        if worker is not None and worker.poll():
-            raise RunStateError(f"the engine's worker failed ({_last_line(ctx)}); `backlog-ops next` tries again")
-        if holder(ctx.state_folder) is None:
-            worker = _spawn_worker(ctx, run)
+        if worker is not None and worker.process.poll():
+            raise RunStateError(f"the engine's worker failed ({worker.said()}); `backlog-ops next` tries again")
+        if (worker is None or worker.process.poll() is not None) and holder(ctx.state_folder) is None:
+            worker = _Worker.spawn(ctx, run)
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL_SECONDS)
@@ -49,34 +54,41 @@ def _pick_up_files(ctx: Context, run: Run) -> None:
             ctx.store.hand_in(action)
 
 
-def _spawn_worker(ctx: Context, run: Run) -> subprocess.Popen[bytes]:
-    """Start the worker in a session of its own and wait until it holds the lock, or has already ended."""
-    log = ctx.state_folder / "worker.log"
-    with open(log, "ab") as out:
-        worker = subprocess.Popen(
-            [str(LAUNCHER), "worker", run.id],
-            cwd=ctx.top,
-            env=dict(ctx.environ),
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    while holder(ctx.state_folder) is None and worker.poll() is None:
-        time.sleep(POLL_SECONDS / 5)
-    return worker
+@dataclass(frozen=True)
+class _Worker:
+    """The engine in a process and session of its own: it outlives the command that started it."""
 
+    process: subprocess.Popen[bytes]
+    log: Path
+    log_start: int  # what earlier workers said ends here
 
-def _last_line(ctx: Context) -> str:
-    text = (ctx.state_folder / "worker.log").read_text(encoding="utf-8", errors="replace").strip()
-    return text.splitlines()[-1][:300] if text else "no word from it"
+    @classmethod
+    def spawn(cls, ctx: Context, run: Run) -> _Worker:
+        log = ctx.state_folder / "worker.log"
+        with open(log, "ab") as out:
+            start = out.tell()
+            process = subprocess.Popen(
+                [str(LAUNCHER), "worker", run.id],
+                cwd=ctx.top,
+                env=dict(ctx.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+            return cls(process, log, start)
+
+    def said(self) -> str:
+        """Its last line, else how it ended."""
+        lines = self.log.read_bytes()[self.log_start :].decode("utf-8", "replace").split("\n")
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), f"exit {self.process.returncode}")
 
 
 def describe(ctx: Context, run: Run) -> dict[str, Any]:
     """The run as the parent sees it: one line to say and a list of things to do."""
     said = {"run": run.id, "wave": run.wave, "say": headline(ctx, run)}
     if run.state != "open":
-        return {**said, "actions": [{"do": "done", "summary": run.summary or ""}]}
+        return {**said, "actions": [{"do": "done", "summary": run.summary or f"run {run.id} was {run.state}"}]}
     actions = [_agent(ctx, action) for action in ctx.store.actions(run.id, "open")]
     return {**said, "actions": actions or [{"do": "wait", "seconds": WAIT_SECONDS}]}
 

@@ -23,7 +23,6 @@ from backlog_ops.run.git import GitError
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Run, TicketState
 
-_NEW = "0" * 40
 _NOT_READY = {
     TicketStatus.NEEDS_INVESTIGATION: "needs-investigation: its status says so",
     TicketStatus.BLOCKED: "blocked: its status says so",
@@ -40,14 +39,22 @@ class Selection:
     completed: frozenset[str]
 
 
-def check_repository(ctx: Context) -> tuple[str, str]:
-    """(branch, commit) a run may begin on. Raises RepositoryError with the remedy when there is none."""
+def _head(ctx: Context) -> str:
     commit = ctx.git.commit_of("HEAD")
     if commit is None:
         raise RepositoryError(f"{ctx.top}: the repository has no commit yet; commit the tickets first")
+    return commit
+
+
+def check_repository(ctx: Context) -> tuple[str, str]:
+    """(branch, commit) a run may begin on. Raises RepositoryError with the remedy when there is none."""
+    commit = _head(ctx)
     branch = ctx.git.branch()
     if branch is None:
         raise RepositoryError("HEAD is detached: check out the branch the commits should land on")
+    if ctx.git.commit_of("refs/heads/backlog") is not None:
+        # A run's branch is backlog/<run>, and git keeps no branch below another one.
+        raise RepositoryError("backlog: a branch of this name is in the way; `git branch -m backlog …` renames it")
     dirty = ctx.git.tracked_changes()
     if dirty:
         more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
@@ -84,7 +91,7 @@ def select(ctx: Context, wanted: Sequence[str]) -> Selection:
 
 def _all_committed(ctx: Context, chosen: Sequence[Ticket]) -> None:
     tracked = set(
-        ctx.git.run("ls-tree", "-r", "-z", "--name-only", "HEAD", "--", ctx.settings.backlog.data_dir)
+        ctx.git.run("ls-tree", "-r", "-z", "--name-only", _head(ctx), "--", ctx.settings.backlog.data_dir)
         .stdout.decode("utf-8", "replace")
         .split("\0")
     )
@@ -139,7 +146,6 @@ def open_run(ctx: Context, wanted: Sequence[str], max_nanousd: int | None) -> Ru
     )
     ctx.make_work_folder()
     ctx.store.begin(run, [_state(run, ticket) for ticket in selection.tickets])
-    ctx.git.move_ref(f"refs/heads/{run.branch}", commit, _NEW, f"backlog: run {run_id}")
     for ticket_id, reason in selection.skipped.items():
         ctx.store.say(run.id, f"left out: {reason}", ticket_id)
     return run

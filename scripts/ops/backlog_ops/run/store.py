@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,15 @@ class Run:
     wave_source: str | None
     max_nanousd: int | None
     summary: str | None
+
+    @property
+    def ref(self) -> str:
+        """The full name of its branch: a tag of the same name cannot be taken for it."""
+        return f"refs/heads/{self.branch}"
+
+    @property
+    def base_ref(self) -> str:
+        return f"refs/heads/{self.base_branch}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class VerdictRow:
+class Verdict:
     attempt: int
     gate: Gate
     tier: Tier
@@ -195,9 +204,14 @@ class Store:
             db.execute("UPDATE run SET wave_source = ? WHERE id = ?", (source, run_id))
             self._open_wave(db, run_id, 1)
 
-    def open_next_wave(self, run_id: str, current: int) -> None:
+    def close_wave(self, run_id: str, wave: int, summary: str, said: str) -> None:
+        """Keep the summary of a wave and open the next one, together: neither happens twice."""
         with self.transaction() as db:
-            self._open_wave(db, run_id, current + 1)
+            db.execute(
+                "UPDATE run SET summary = coalesce(summary || char(10), '') || ? WHERE id = ?", (summary, run_id)
+            )
+            self._say(db, run_id, None, said)
+            self._open_wave(db, run_id, wave + 1)
 
     @staticmethod
     def _open_wave(db: sqlite3.Connection, run_id: str, number: int) -> None:
@@ -207,14 +221,11 @@ class Store:
             (run_id, number),
         )
 
-    def end_run(self, run_id: str, state: str) -> None:
+    def end_run(self, run_id: str, state: str, said: str) -> None:
         with self.transaction() as db:
             db.execute("UPDATE run SET state = ?, ended_at = ? WHERE id = ?", (state, self.clock(), run_id))
             db.execute("UPDATE action SET state = 'closed' WHERE run = ? AND state <> 'closed'", (run_id,))
-
-    def add_summary(self, run_id: str, text: str) -> None:
-        with self.transaction() as db:
-            db.execute("UPDATE run SET summary = coalesce(summary || char(10), '') || ? WHERE id = ?", (text, run_id))
+            self._say(db, run_id, None, said)
 
     # -- tickets
 
@@ -248,11 +259,51 @@ class Store:
 
     def update_ticket(self, ticket: TicketState, **changes: Any) -> TicketState:
         """Write `changes` and return the new row. Values are those of TicketState's fields."""
-        plain = {key: value.value if isinstance(value, Step) else value for key, value in changes.items()}
-        sets = ", ".join(f"{key} = ?" for key in plain)
         with self.transaction() as db:
-            db.execute(f"UPDATE ticket SET {sets} WHERE run = ? AND id = ?", (*plain.values(), ticket.run, ticket.id))
+            self._update_ticket(db, ticket.run, ticket.id, changes)
         return self.ticket(ticket.run, ticket.id)
+
+    def settle(
+        self,
+        ticket: TicketState,
+        said: str,
+        *,
+        action: Action | None = None,
+        cause: str | None = None,
+        verdict: Verdict | None = None,
+        **changes: Any,
+    ) -> TicketState:
+        """What a gate found out, where the ticket stands now, what people are told and the end of the action
+        it came from: all or nothing, so that a kill can neither judge twice nor skip a judgement.
+        """
+        with self.transaction() as db:
+            if verdict is not None:
+                db.execute(
+                    "INSERT OR REPLACE INTO verdict (run, ticket, attempt, gate, tier, passed, tree, detail, at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        ticket.run,
+                        ticket.id,
+                        verdict.attempt,
+                        verdict.gate.value,
+                        verdict.tier.value,
+                        int(verdict.passed),
+                        verdict.tree,
+                        verdict.detail,
+                        self.clock(),
+                    ),
+                )
+            self._update_ticket(db, ticket.run, ticket.id, changes)
+            if action is not None:
+                self._close_action(db, action, cause)
+            self._say(db, ticket.run, ticket.id, said)
+        return self.ticket(ticket.run, ticket.id)
+
+    @staticmethod
+    def _update_ticket(db: sqlite3.Connection, run_id: str, ticket_id: str, changes: Mapping[str, Any]) -> None:
+        for key, value in changes.items():
+            plain = value.value if isinstance(value, Step) else value
+            db.execute(f"UPDATE ticket SET {key} = ? WHERE run = ? AND id = ?", (plain, run_id, ticket_id))
 
     # -- actions
 
@@ -328,37 +379,19 @@ class Store:
 
     def close_action(self, action: Action, cause: str | None = None) -> None:
         with self.transaction() as db:
-            db.execute(
-                "UPDATE action SET state = 'closed', cause = coalesce(?, cause) WHERE number = ?",
-                (cause, action.number),
-            )
+            self._close_action(db, action, cause)
+
+    @staticmethod
+    def _close_action(db: sqlite3.Connection, action: Action, cause: str | None) -> None:
+        db.execute(
+            "UPDATE action SET state = 'closed', cause = coalesce(?, cause) WHERE number = ?", (cause, action.number)
+        )
 
     # -- verdicts
 
-    def add_verdict(
-        self, ticket: TicketState, gate: Gate, tier: Tier, passed: bool, tree: str | None, detail: str
-    ) -> None:
-        """The verdict of LINT or REVIEW on an attempt. A repeated one (LINT after a rebase) replaces it."""
-        with self.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO verdict (run, ticket, attempt, gate, tier, passed, tree, detail, at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    ticket.run,
-                    ticket.id,
-                    ticket.attempt,
-                    gate.value,
-                    tier.value,
-                    int(passed),
-                    tree,
-                    detail,
-                    self.clock(),
-                ),
-            )
-
-    def verdicts(self, ticket: TicketState) -> list[VerdictRow]:
+    def verdicts(self, ticket: TicketState) -> list[Verdict]:
         return [
-            VerdictRow(
+            Verdict(
                 row["attempt"],
                 Gate(row["gate"]),
                 Tier(row["tier"]),
@@ -386,11 +419,14 @@ class Store:
     # -- events and receipts
 
     def say(self, run_id: str, text: str, ticket: str | None = None) -> None:
+        """A line for people, in the order in which things happened."""
         with self.transaction() as db:
-            db.execute(
-                "INSERT INTO event (run, at, ticket, text) VALUES (?, ?, ?, ?)",
-                (run_id, self.clock(), ticket, text),
-            )
+            self._say(db, run_id, ticket, text)
+
+    def _say(self, db: sqlite3.Connection, run_id: str, ticket: str | None, text: str) -> None:
+        db.execute(
+            "INSERT INTO event (run, at, ticket, text) VALUES (?, ?, ?, ?)", (run_id, self.clock(), ticket, text)
+        )
 
     def events(self, run_id: str, after: int = 0) -> list[Event]:
         rows = self._rows("SELECT * FROM event WHERE run = ? AND number > ? ORDER BY number", run_id, after)

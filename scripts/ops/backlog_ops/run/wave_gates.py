@@ -22,6 +22,7 @@ MOST_TICKETS_FOR_A_MODEL = 60
 
 def plan_the_waves(ctx: Context, run: Run) -> None:
     """Model → check → deterministic planner; whatever answers, no plan that breaks a rule is accepted."""
+    _make_branch(ctx, run)
     tickets = [ctx.parsed(state) for state in ctx.store.tickets(run.id)]
     completed = sorted(completed_ids(ctx.top, ctx.settings))
     plan, source = _ask(ctx, run, tickets, completed)
@@ -32,6 +33,12 @@ def plan_the_waves(ctx: Context, run: Run) -> None:
     waves = [[slot.id for slot in wave] for wave in plan.waves]
     ctx.store.set_waves(run.id, waves, {skip.id: skip.reason for skip in plan.skipped}, source)
     ctx.store.say(run.id, f"WAVE_PLAN · {len(waves)} waves for {len(tickets)} tickets · {source}")
+
+
+def _make_branch(ctx: Context, run: Run) -> None:
+    if ctx.git.commit_of(run.ref) is None:
+        must_not_exist = "0" * len(run.base_commit)
+        ctx.git.move_ref(run.ref, run.base_commit, must_not_exist, f"backlog: run {run.id}")
 
 
 def _ask(ctx: Context, run: Run, tickets: Sequence[Ticket], completed: Sequence[str]) -> tuple[WavePlan | None, str]:
@@ -65,9 +72,8 @@ def close_wave(ctx: Context, run: Run) -> None:
     answer, line = ask_gate(ctx, run, Gate.SUMMARY, tier, summary_prompt(facts))
     done = sum(state.step is Step.DONE for state in states)
     heading = f"wave {run.wave}: {done} of {len(states)} done"
-    ctx.store.add_summary(run.id, f"{heading}. {answer.text.strip()}" if answer else f"{heading}.")
-    ctx.store.say(run.id, f"SUMMARY · {heading} · {line if answer else 'facts alone'}")
-    ctx.store.open_next_wave(run.id, run.wave)
+    summary = f"{heading}. {answer.text.strip()}" if answer else f"{heading}."
+    ctx.store.close_wave(run.id, run.wave, summary, f"SUMMARY · {heading} · {line if answer else 'facts alone'}")
 
 
 def _facts(state: TicketState) -> dict[str, Any]:

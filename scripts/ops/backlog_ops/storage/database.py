@@ -129,7 +129,12 @@ def connect(path: Path) -> sqlite3.Connection:
     Autocommit is off inside `with connection:` blocks only: every statement outside one commits by itself.
     Raises RunStateError when the file is not readable as a database or comes from a newer version.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunStateError(
+            f"{path.parent}: cannot be made ({error.strerror}); set XDG_STATE_HOME to a folder that you may write to"
+        ) from None
     try:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row

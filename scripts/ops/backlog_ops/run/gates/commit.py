@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import tempfile
+from pathlib import Path, PurePosixPath
 
 from backlog_ops.domain.commits import commit_area, commit_type, message_problem, template_message
 from backlog_ops.domain.gates import Gate, TicketStatus
@@ -21,48 +22,38 @@ from backlog_ops.run.text_gates import ask_gate
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
+    """Commit the approved tree and the ticket's move to completed/ together, through the user's own hooks."""
     if ticket.message is None:
         ticket = ctx.store.update_ticket(ticket, message=_message(ctx, run, ticket))
     git = ctx.git.at(ctx.worktree_path(ticket))
-    if git.commit_of("HEAD") == ticket.base_commit:
+    wanted, completed = _final_tree(ctx, ticket)
+    if not _is_committed(git, ticket, wanted):
+        _uncommit(ctx, git, ticket)  # what a killed or refused commit may have left half done
         if worktrees.snapshot(ctx, git.folder) != ticket.approved_tree:
-            fail(
-                ctx,
-                ticket,
-                Gate.REVIEW,
-                "The files changed after the approval.",
-                "not the tree that was approved",
-            )
+            fail(ctx, ticket, Gate.REVIEW, "The files changed after the approval.", "not the tree that was approved")
             return
         try:
-            _commit(ctx, git, ticket)
+            _commit(git, ticket, wanted, completed)
         except GitError as error:
             _uncommit(ctx, git, ticket)
             said = "\n".join([error.message, *error.details])
-            fail(
-                ctx,
-                ticket,
-                Gate.LINT,
-                f"`git commit` was refused by the repository's hooks:\n{said}",
-                error.message,
-            )
+            fail(ctx, ticket, Gate.LINT, f"`git commit` was refused by the repository:\n{said}", error.message)
             return
     ctx.store.update_ticket(ticket, commit_id=git.commit_of("HEAD"), step=Step.MERGE)
 
 
 def _message(ctx: Context, run: Run, ticket: TicketState) -> str:
     parsed = ctx.parsed(ticket)
-    changed = ctx.git.paths_between(ticket.base_commit or "", ticket.approved_tree or "")
-    kind, area = commit_type(ticket.id, parsed.tags), commit_area(changed)
-    summary = ctx.git.text("diff", "--stat", "--no-color", ticket.base_commit or "", ticket.approved_tree or "")
+    trees = ticket.base_commit or "", ticket.approved_tree or ""
+    kind, area = commit_type(ticket.id, parsed.tags), commit_area(ctx.git.paths_between(*trees))
     decision = ctx.decide(Gate.COMMIT, ticket)
-    assert decision.tier is not None
+    assert decision.tier is not None, "COMMIT never parks"
     answer, _line = ask_gate(
         ctx,
         run,
         Gate.COMMIT,
         decision.tier,
-        commit_prompt(kind, area, parsed, summary),
+        commit_prompt(kind, area, parsed, ctx.git.text("diff", "--stat", "--no-color", "--no-ext-diff", *trees)),
         ticket=ticket,
         accept=lambda text, _parsed: message_problem(text.strip()),
     )
@@ -70,21 +61,45 @@ def _message(ctx: Context, run: Run, ticket: TicketState) -> str:
     return f"{message}\n\nTicket: {ticket.id}\n"
 
 
+def _final_tree(ctx: Context, ticket: TicketState) -> tuple[str, str]:
+    """(tree, path of the ticket in it): what was approved, with the ticket completed and in completed/.
+
+    Made from git's own objects, so that no line end or filter touches a byte of the ticket but its status.
+    """
+    approved = ticket.approved_tree or ""
+    completed = _completed_path(ctx, ticket)
+    data = with_status(ctx.git.file_at(approved, ticket.path) or b"", TicketStatus.COMPLETED)
+    blob = ctx.git.run("hash-object", "-w", "--stdin", stdin=data).stdout.decode().strip()
+    with tempfile.TemporaryDirectory(prefix="backlog-ops-") as scratch:
+        index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+        ctx.git.run("read-tree", approved, env=index)
+        ctx.git.run("update-index", "--force-remove", "--", ticket.path, env=index)
+        ctx.git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{completed}", env=index)
+        return ctx.git.text("write-tree", env=index), completed
+
+
 def _completed_path(ctx: Context, ticket: TicketState) -> str:
-    return f"{ctx.settings.backlog.data_dir}/completed/{PurePosixPath(ticket.path).name}"
+    """A name in completed/ that no other ticket has: its own, else its id's."""
+    folder = f"{ctx.settings.backlog.data_dir}/completed"
+    stem = PurePosixPath(ticket.path).stem
+    names = [stem, ticket.id, *(f"{ticket.id}-{number}" for number in range(2, 1000))]
+    free = (f"{folder}/{name}.md" for name in names)
+    return next(path for path in free if ctx.git.file_at(ticket.base_commit or "", path) is None)
 
 
-def _commit(ctx: Context, git: Git, ticket: TicketState) -> None:
-    """Commit the approved tree and the ticket's move to completed/ together, through the user's own hooks."""
-    completed = git.folder / _completed_path(ctx, ticket)
-    pending = git.folder / ticket.path
-    git.run("read-tree", ticket.approved_tree or "")
-    completed.parent.mkdir(parents=True, exist_ok=True)
-    completed.write_bytes(with_status(pending.read_bytes(), TicketStatus.COMPLETED))
-    pending.unlink()
-    git.run("add", "--force", "--", str(completed.relative_to(git.folder)))
-    git.run("rm", "--quiet", "--cached", "--", ticket.path)
-    wanted = git.text("write-tree")
+def _is_committed(git: Git, ticket: TicketState, wanted: str) -> bool:
+    head = git.text("rev-parse", "HEAD", "HEAD^{tree}").split()
+    return (
+        head[0] != ticket.base_commit
+        and head[1] == wanted
+        and git.ok("merge-base", "--is-ancestor", ticket.base_commit or "", "HEAD")
+    )
+
+
+def _commit(git: Git, ticket: TicketState, wanted: str, completed: str) -> None:
+    git.run("read-tree", wanted)
+    git.run("checkout-index", "--force", "--", completed)
+    (git.folder / ticket.path).unlink(missing_ok=True)
     git.run("commit", "--quiet", "--cleanup=whitespace", "-F", "-", stdin=(ticket.message or "").encode())
     if git.text("rev-parse", "HEAD^{tree}") != wanted:
         raise GitError("a commit hook changed the tree that was approved")
@@ -92,51 +107,53 @@ def _commit(ctx: Context, git: Git, ticket: TicketState) -> None:
 
 def _uncommit(ctx: Context, git: Git, ticket: TicketState) -> None:
     """Back to uncommitted work on the recorded base, the ticket file where it was."""
-    git.run("reset", "--quiet", "--mixed", ticket.base_commit or "")
-    (git.folder / _completed_path(ctx, ticket)).unlink(missing_ok=True)
-    worktrees.restore_path(ctx, git.folder, ticket.base_commit or "", ticket.path)
+    base = ticket.base_commit or ""
+    git.run("reset", "--quiet", "--mixed", base)
+    for path in (_completed_path(ctx, ticket), ticket.path):
+        worktrees.restore_path(ctx, git.folder, base, path)
 
 
 def merge(ctx: Context, run: Run, ticket: TicketState) -> None:
     """Put the ticket's commit on the run's branch; on any failure the branch is what it was."""
     with ctx.merging:
-        tip = ctx.git.commit_of(run.branch) or ""
+        tip = ctx.git.commit_of(run.ref) or ""
+        commit: str | None = ticket.commit_id or ""
         if not ctx.git.is_ancestor(ticket.commit_id or "", tip):
             if tip != ticket.base_commit:
-                moved = _rebase(ctx, ticket, tip)
-                if moved is None:
-                    return
-                ticket = moved
-            if not _deletes_only_what_it_named(ctx, ticket):
+                commit = _rebased(ctx, ticket, tip)
+            if commit is None or not _deletes_only_what_it_named(ctx, ticket, tip, commit):
                 return
-            ctx.git.move_ref(f"refs/heads/{run.branch}", ticket.commit_id or "", tip, f"backlog: {ticket.id}")
-    ctx.store.update_ticket(ticket, step=Step.DONE)
+            # Recorded before the branch moves: a kill in between finds its commit on the branch.
+            ticket = ctx.store.update_ticket(ticket, commit_id=commit, base_commit=tip)
+            ctx.git.move_ref(run.ref, commit, tip, f"backlog: {ticket.id}")
     subject = (ticket.message or "").splitlines()[0]
-    ctx.say(ticket, f"COMMIT · {(ticket.commit_id or '')[:9]} · {subject}")
+    ctx.store.settle(ticket, f"COMMIT · {(ticket.commit_id or '')[:9]} · {subject}", step=Step.DONE)
     worktrees.remove(ctx, ticket)
 
 
-def _rebase(ctx: Context, ticket: TicketState, tip: str) -> TicketState | None:
+def _rebased(ctx: Context, ticket: TicketState, tip: str) -> str | None:
     """The ticket's commit on top of `tip`, checked again there; None when it did not get that far."""
     git = ctx.git.at(ctx.worktree_path(ticket))
+    git.run("rebase", "--abort", check=False)  # of a rebase that was killed
+    git.run("reset", "--quiet", "--hard", ticket.commit_id or "")
     try:
         git.run("rebase", "--quiet", "--onto", tip, ticket.base_commit or "", "HEAD")
     except GitError as error:
         git.run("rebase", "--abort", check=False)
         park(ctx, ticket, f"merge conflict with what was merged before it: {error.message}")
         return None
-    ticket = ctx.store.update_ticket(ticket, commit_id=git.commit_of("HEAD"), base_commit=tip)
     checks, _tree = run_in_worktree(ctx, ticket)
     if checks.passed:
-        return ticket
+        return git.commit_of("HEAD")
+    ticket = ctx.store.update_ticket(ticket, base_commit=tip)
     _uncommit(ctx, git, ticket)
     failed = checks.results[-1]
     fail(ctx, ticket, Gate.LINT, checks.report(), f"on the merged base: {failed.name}: {failed.problem}")
     return None
 
 
-def _deletes_only_what_it_named(ctx: Context, ticket: TicketState) -> bool:
-    deleted = ctx.git.paths_between(ticket.base_commit or "", ticket.commit_id or "", only="D")
+def _deletes_only_what_it_named(ctx: Context, ticket: TicketState, tip: str, commit: str) -> bool:
+    deleted = ctx.git.paths_between(tip, commit, only="D")
     strays = outside(deleted, allowed_paths(ctx, ticket) | {ticket.path})
     if strays:
         park(ctx, ticket, f"refused to merge: it would delete {strays[0]}, which the ticket does not name")

@@ -12,7 +12,7 @@ from backlog_ops.run import briefs, worktrees
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.outcome import effort, fail, implemented_on, park
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, Run, TicketState, VerdictRow
+from backlog_ops.run.store import Action, Run, TicketState, Verdict
 
 
 def plan_of(ticket: TicketState) -> Plan:
@@ -42,7 +42,7 @@ def _open(ctx: Context, ticket: TicketState) -> None:
     _open_action(ctx, ticket, decision, failures)
 
 
-def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures: list[VerdictRow]) -> None:
+def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures: list[Verdict]) -> None:
     assert decision.tier is not None and ticket.worktree is not None
     worktree = ctx.worktree_path(ticket)
     number = ticket.attempt + 1
@@ -59,8 +59,7 @@ def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:
     """A failed attempt is one that died, changed nothing, or changed what it must not."""
     if action.cause:
         # Nobody judged anything: the attempt counts, a gate failure does not.
-        ctx.store.close_action(action)
-        ctx.say(ticket, f"IMPLEMENT attempt {action.attempt} died: {action.cause}")
+        ctx.store.settle(ticket, f"IMPLEMENT attempt {action.attempt} died: {action.cause}", action=action)
         return
     worktree = ctx.worktree_path(ticket)
     tree = worktrees.snapshot(ctx, worktree)
@@ -68,21 +67,13 @@ def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:
     changed = ctx.git.paths_between(ticket.base_commit or "", tree)
     strays = outside(changed, allowed_paths(ctx, ticket))
     if not changed or tree == action.tree:
-        fail(
-            ctx,
-            ticket,
-            Gate.LINT,
-            "The attempt ended without changing any file.",
-            "the attempt changed nothing",
-        )
+        detail = "The attempt ended without changing any file."
+        fail(ctx, ticket, Gate.LINT, detail, "the attempt changed nothing", action)
     elif strays:
         listed = "\n".join(f"- {path}" for path in strays)
         detail = f"These files were changed but are not among the files of this ticket; put them back:\n{listed}"
-        fail(ctx, ticket, Gate.LINT, detail, f"{len(strays)} files outside the write-set, such as {strays[0]}")
+        headline = f"{len(strays)} files outside the write-set, such as {strays[0]}"
+        fail(ctx, ticket, Gate.LINT, detail, headline, action)
     else:
-        ctx.store.update_ticket(ticket, step=Step.LINT)
-        ctx.say(
-            ticket,
-            f"IMPLEMENT {effort(ctx, action)} · {len(changed)} files changed",
-        )
-    ctx.store.close_action(action)
+        said = f"IMPLEMENT {effort(ctx, action)} · {len(changed)} files changed"
+        ctx.store.settle(ticket, said, action=action, step=Step.LINT)

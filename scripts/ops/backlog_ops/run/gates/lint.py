@@ -8,7 +8,7 @@ from backlog_ops.run import worktrees
 from backlog_ops.run.commands import Checks, run_checks
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import allowed_paths
-from backlog_ops.run.gates.outcome import fail, implemented_on
+from backlog_ops.run.gates.outcome import fail, verdict_on
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Run, TicketState
 
@@ -42,7 +42,10 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
         failed = checks.results[-1]
         fail(ctx, ticket, Gate.LINT, checks.report(), f"{failed.name}: {failed.problem}")
         return
-    ctx.store.add_verdict(ticket, Gate.LINT, implemented_on(ctx, ticket), True, tree, checks.report())
-    ctx.store.update_ticket(ticket, step=Step.REVIEW)
     seconds = sum(result.seconds for result in checks.results)
-    ctx.say(ticket, f"LINT · {len(checks.results)} commands passed · {seconds:.1f} s")
+    ctx.store.settle(
+        ticket,
+        f"LINT · {len(checks.results)} commands passed · {seconds:.1f} s",
+        verdict=verdict_on(ctx, ticket, Gate.LINT, True, checks.report()),
+        step=Step.REVIEW,
+    )

@@ -5,21 +5,38 @@ from __future__ import annotations
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.run.context import Context
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, TicketState
+from backlog_ops.run.store import Action, TicketState, Verdict
 
 
-def park(ctx: Context, ticket: TicketState, reason: str) -> None:
+def park(ctx: Context, ticket: TicketState, reason: str, action: Action | None = None) -> None:
     """Take the ticket out of the run, with its history; the run goes on."""
-    ctx.store.update_ticket(ticket, step=Step.PARKED, reason=reason)
-    ctx.say(ticket, f"parked: {reason}")
+    ctx.store.settle(ticket, f"parked: {reason}", action=action, cause=reason, step=Step.PARKED, reason=reason)
 
 
-def fail(ctx: Context, ticket: TicketState, gate: Gate, detail: str, headline: str) -> None:
+def fail(
+    ctx: Context,
+    ticket: TicketState,
+    gate: Gate,
+    detail: str,
+    headline: str,
+    action: Action | None = None,
+) -> None:
     """A failed LINT or REVIEW verdict: one more quality-gate failure, and back to IMPLEMENT, which routes."""
-    tier = implemented_on(ctx, ticket)
-    ctx.store.add_verdict(ticket, gate, tier, False, ticket.work_tree, detail)
-    ctx.store.update_ticket(ticket, step=Step.IMPLEMENT, fails=ticket.fails + 1, approved_tree=None)
-    ctx.say(ticket, f"{gate} failed: {headline}")
+    ctx.store.settle(
+        ticket,
+        f"{gate} failed: {headline}",
+        action=action,
+        verdict=verdict_on(ctx, ticket, gate, False, detail),
+        step=Step.IMPLEMENT,
+        fails=ticket.fails + 1,
+        approved_tree=None,
+        message=None,
+    )
+
+
+def verdict_on(ctx: Context, ticket: TicketState, gate: Gate, passed: bool, detail: str) -> Verdict:
+    """The verdict of a gate on the attempt that is being judged."""
+    return Verdict(ticket.attempt, gate, implemented_on(ctx, ticket), passed, ticket.work_tree, detail)
 
 
 def implemented_on(ctx: Context, ticket: TicketState) -> Tier:

@@ -26,8 +26,8 @@ def prepare(ctx: Context, run: Run, ticket: TicketState) -> None:
     if blocked:
         park(ctx, ticket, f"depends on {blocked}, which was not completed in this run")
         return
-    commit = ctx.git.commit_of(run.branch)
-    assert commit is not None, f"{run.branch} is made when the run opens"
+    commit = ctx.git.commit_of(run.ref)
+    assert commit is not None, "the branch is made before the first wave"
     path = worktrees.create(ctx, ticket, commit)
     checks = worktrees.set_up(ctx, path)
     if not checks.passed:
@@ -79,20 +79,19 @@ def _take_hand_in(ctx: Context, ticket: TicketState, action: Action) -> None:
     answer, problem = read_json(Path(action.hand_in or ""), PLAN_SCHEMA)
     problem = action.cause or problem or plan_problem(answer)
     if problem:
-        ctx.store.close_action(action, problem)
-        park(ctx, ticket, f"no usable plan: {problem}")
-        return
-    _accept(ctx, ticket, answer, f"{action.tier} · sub-agent")
-    ctx.store.close_action(action)
+        park(ctx, ticket, f"no usable plan: {problem}", action)
+    else:
+        _accept(ctx, ticket, answer, f"{action.tier} · sub-agent", action)
 
 
-def _accept(ctx: Context, ticket: TicketState, answer: Any, line: str) -> None:
+def _accept(ctx: Context, ticket: TicketState, answer: Any, line: str, action: Action | None = None) -> None:
     plan = Plan.from_json(answer)
     if plan.open_questions:
-        park(ctx, ticket, f"needs-investigation: {plan.open_questions[0]}")
+        park(ctx, ticket, f"needs-investigation: {plan.open_questions[0]}", action)
         return
-    ctx.store.update_ticket(ticket, plan=json.dumps(answer, ensure_ascii=False), step=Step.IMPLEMENT)
-    ctx.say(ticket, f"PLAN · {line} · {len(plan.files)} files, {len(plan.tests)} tests")
+    said = f"PLAN · {line} · {len(plan.files)} files, {len(plan.tests)} tests"
+    text = json.dumps(answer, ensure_ascii=False)
+    ctx.store.settle(ticket, said, action=action, plan=text, step=Step.IMPLEMENT)
 
 
 def _prompt(ctx: Context, ticket: TicketState) -> Prompt:

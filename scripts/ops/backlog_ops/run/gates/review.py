@@ -11,7 +11,7 @@ from backlog_ops.run import briefs
 from backlog_ops.run.actions import hand_in_path
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import plan_of
-from backlog_ops.run.gates.outcome import effort, fail, implemented_on, park
+from backlog_ops.run.gates.outcome import effort, fail, park, verdict_on
 from backlog_ops.run.hand_ins import read_json
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run, TicketState
@@ -50,13 +50,13 @@ def _open(ctx: Context, ticket: TicketState) -> None:
     )
     size, limit = len(text.encode("utf-8", "replace")), ctx.settings.review_pipeline.max_package_bytes
     if size > limit:
-        ctx.store.close_action(action, "package too large")
         fail(
             ctx,
             ticket,
             Gate.REVIEW,
             f"The change is too large to be reviewed: {size} bytes with its package, {limit} allowed. Make it smaller.",
             f"package of {size} bytes (reviewPipeline.maxPackageBytes {limit})",
+            action,
         )
         return
     ctx.store.open_action(action, briefs.write_brief(ctx, ticket, action, text), hand_in_path(action, worktree))
@@ -66,25 +66,31 @@ def _take_verdict(ctx: Context, ticket: TicketState, action: Action) -> None:
     answer, problem = read_json(Path(action.hand_in or ""), VERDICT_SCHEMA)
     problem = action.cause or problem
     if problem:
-        ctx.store.close_action(action, problem)
-        ctx.say(ticket, f"REVIEW #{ticket.attempt}: no readable verdict: {problem}")
-        if ctx.store.died(ticket, Gate.REVIEW, ticket.attempt) >= DEAD_REVIEWERS:
-            fail(
-                ctx,
-                ticket,
-                Gate.REVIEW,
-                f"No reviewer gave a readable verdict: {problem}",
-                "no readable verdict",
-            )
+        _no_verdict(ctx, ticket, action, problem)
         return
-    review = judge(answer, ctx.settings.review_pipeline.confidence_threshold, lambda path: _lines(ctx, ticket, path))
-    if review.approved:
-        ctx.store.add_verdict(ticket, Gate.REVIEW, implemented_on(ctx, ticket), True, ticket.work_tree, _detail(review))
-        ctx.store.update_ticket(ticket, step=Step.COMMIT, approved_tree=ticket.work_tree)
-        ctx.say(ticket, f"REVIEW {effort(ctx, action)} · {review.reason}")
+    threshold = ctx.settings.review_pipeline.confidence_threshold
+    review = judge(answer, threshold, lambda path: _lines(ctx, ticket, path))
+    if not review.approved:
+        fail(ctx, ticket, Gate.REVIEW, _detail(review), review.reason, action)
+        return
+    ctx.store.settle(
+        ticket,
+        f"REVIEW {effort(ctx, action)} · {review.reason}",
+        action=action,
+        verdict=verdict_on(ctx, ticket, Gate.REVIEW, True, _detail(review)),
+        step=Step.COMMIT,
+        approved_tree=ticket.work_tree,
+    )
+
+
+def _no_verdict(ctx: Context, ticket: TicketState, action: Action, problem: str) -> None:
+    """Ask one more reviewer before the attempt pays for it: the code may be fine."""
+    if ctx.store.died(ticket, Gate.REVIEW, ticket.attempt) + 1 < DEAD_REVIEWERS:
+        said = f"REVIEW #{ticket.attempt}: no readable verdict: {problem}"
+        ctx.store.settle(ticket, said, action=action, cause=problem)
     else:
-        fail(ctx, ticket, Gate.REVIEW, _detail(review), review.reason)
-    ctx.store.close_action(action)
+        detail = f"No reviewer gave a readable verdict: {problem}"
+        fail(ctx, ticket, Gate.REVIEW, detail, f"no readable verdict: {problem}", action)
 
 
 def _lines(ctx: Context, ticket: TicketState, path: str) -> list[str] | None:
