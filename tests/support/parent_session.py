@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Gate
+from backlog_ops.run.commands import StoppedError
 from backlog_ops.run.context import Context
 from backlog_ops.run.engine import work
 from backlog_ops.run.hand_over import hand_over
@@ -138,24 +139,24 @@ class Parent:
     def play_all(self, answer: dict[str, Any]) -> None:
         """All sub-agents of an answer; those that can run a command hand in by it, the others by their file."""
         for action in answer["actions"]:
-            if self.play(action).gate is Gate.IMPLEMENT:
+            if action["do"] == "agent" and self.play(action).gate is Gate.IMPLEMENT:
                 done = self.lab.cli("submit", action["id"])
                 assert done.returncode == 0, done.stderr
 
-    def begin_at(self, gate: Gate) -> dict[str, Any]:
-        """Open a run and go on, without a worker, until the first action of `gate` is asked for; returns that."""
+    def begin_at(self, gate: Gate, ticket: str = "T-1") -> dict[str, Any]:
+        """Open a run and go on, without a worker, until this gate of this ticket waits for its agent."""
         ctx = self.ctx
         run = open_run(ctx, [], None)
 
         def agents(ctx: Context, action: Action) -> str | None:
-            if action.gate is not gate:
+            if (action.gate, action.ticket) != (gate, ticket):
                 return self.lab.agents(ctx, action)
-            ctx.stopping.set()  # which leaves the action open
-            return None
+            ctx.stopping.set()
+            raise StoppedError(f"{gate} begins")  # which leaves the action open
 
         work(ctx, run.id, 1, agents)
         (action,) = self.next()["actions"]
-        assert action["gate"] == gate.value
+        assert (action["gate"], action["ticket"]) == (gate.value, ticket)
         return dict(action)
 
     def drive(self) -> dict[str, Any]:

@@ -337,6 +337,16 @@ def test_a_wrong_line_of_the_body_is_named(section, said):
     assert problem.startswith(said)
 
 
+def test_a_section_holds_its_subsections_and_ends_at_the_next_heading_of_its_level():
+    text = body("## Test Strategy\nrun it\n### By hand\nclick it\n## Notes\nnot this\n")
+    assert parsed(text).test_strategy == "run it\n### By hand\nclick it"
+
+
+def test_a_paragraph_after_a_blank_line_is_not_part_of_a_criterion():
+    text = body("## Acceptance Criteria\n- [ ] AC-1: a\nb\n\n  c\n\nd\n")
+    assert [criterion.text for criterion in parsed(text).criteria] == ["a b c"]
+
+
 def test_examples_in_code_and_comments_are_no_criteria():
     text = body(
         "## Acceptance Criteria\n```\n- [ ] AC-8: code\n```\n<!--\n- [ ] AC-9: comment\n-->\n- [ ] AC-1: real\n"

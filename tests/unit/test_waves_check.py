@@ -101,7 +101,9 @@ def test_every_broken_rule_is_named_at_once():
 )
 def test_two_tickets_of_a_wave_may_not_touch_one_thing(one, other):
     (reason,) = reasons([ticket("A", one), ticket("B", other)], ["A", "B"])
+    (reversed_reason,) = reasons([ticket("A", one), ticket("B", other)], ["B", "A"])
     assert reason.startswith("wave 1: A and B meet in the ")
+    assert reversed_reason.startswith("wave 1: B and A meet in the ")
     assert reasons([ticket("A", one), ticket("B", other)], ["A"], ["B"]) == []
 
 
@@ -160,8 +162,19 @@ def test_two_users_of_a_new_file_may_share_a_wave():
     assert reasons([NEW, USER, other], ["NEW"], ["USER", "OTHER"]) == []
 
 
+def test_where_several_tickets_create_a_file_its_users_are_only_kept_apart():
+    tickets = [NEW, ticket("NEWER", creates=["src/auth/token.py"]), USER]
+    assert reasons(tickets, ["NEWER"], ["USER"], ["NEW"]) == []
+    assert reasons(tickets, ["USER"], ["NEWER"], ["NEW"]) == []
+    assert len(reasons(tickets, ["USER", "NEWER"], ["NEW"])) == 1
+
+
 def test_a_completed_dependency_is_met():
     assert reasons([C], ["C"], completed={"A"}) == []
+
+
+def test_a_completed_dependency_is_no_reason_to_skip():
+    assert len(reasons([C], completed={"A"}, skipped=["C"])) == 1
 
 
 def test_a_ticket_is_skipped_only_where_a_dependency_cannot_be_met():

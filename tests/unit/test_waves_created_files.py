@@ -106,6 +106,10 @@ def test_listing_a_created_file_or_a_path_inside_a_created_folder_uses_it():
     assert used_by("", "src/auth", modifies=[TOKEN]) == {"src/auth"}
 
 
+def test_naming_a_created_file_names_the_created_folder_that_holds_it():
+    assert used_by(TOKEN, "src", TOKEN) == {"src", TOKEN}
+
+
 def test_a_short_name_of_several_created_files_names_none():
     assert used_by("auth/token", "a/auth/token.py", "b/auth/token.py") == set()
     assert used_by("a/auth/token", "a/auth/token.py", "b/auth/token.py") == {"a/auth/token.py"}

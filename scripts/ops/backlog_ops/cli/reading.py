@@ -55,7 +55,7 @@ def route(args: argparse.Namespace) -> int:
         }
         print(json.dumps(answer))
     elif decision.tier is None:
-        print(f"{gate} of {args.id}: {decision.reason}")
+        print(f"{gate} of {args.id}: parked: {decision.reason}")
     else:
         print(f"{gate} of {args.id}: {decision.tier} ({model}), rule {decision.rule}: {decision.reason}")
     return EXIT_OK

@@ -76,7 +76,7 @@ def route(gate: Gate, tags: Collection[str], complexity: Complexity, history: Hi
         return Decision(
             None,
             Rule.ATTEMPTS_USED,
-            f"parked: {history.attempts} of {routing.max_attempts} attempts used (maxAttemptsPerTicket)",
+            f"{history.attempts} of {routing.max_attempts} attempts used (maxAttemptsPerTicket)",
         )
     sharp = sorted({tag.upper() for tag in tags} & FRONTIER_TAGS)
     if sharp:
@@ -104,6 +104,6 @@ def _escalated(fails: int, without_failures: Tier, routing: Routing) -> Decision
         return Decision(
             None,
             Rule.ESCALATIONS_USED,
-            f"parked: {fails} failed verdicts, {routing.max_escalations} escalation(s) used (maxEscalationsPerTicket)",
+            f"{fails} failed verdicts, {routing.max_escalations} escalation(s) used (maxEscalationsPerTicket)",
         )
     return Decision(max(routing.escalation, without_failures), Rule.FAILS_ESCALATE, f"{fails} failed verdicts")

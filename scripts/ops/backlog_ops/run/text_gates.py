@@ -41,7 +41,7 @@ def ask_gate(
 
     def book(attempt: Attempt) -> None:
         earlier.append(attempt)
-        if not attempt.outcome.may_have_cost:
+        if not attempt.reached_model:
             return
         ctx.store.record(
             receipt(
