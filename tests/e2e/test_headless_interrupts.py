@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import MakeLab
 from tests.e2e.demo.bill import billed, booked
-from tests.e2e.harness.agents import Job, Models, turns, write_own_file
+from tests.e2e.harness.agents import Models, turns, write
 from tests.e2e.harness.backlog_lab import BacklogLab
 from tests.e2e.harness.reply import Answer, Fault, Reply
 from tests.e2e.harness.request import Req
@@ -61,7 +61,8 @@ def test_a_second_interrupt_leaves_at_once(make_lab: MakeLab) -> None:
 
 
 def test_an_agent_that_outlives_a_killed_run_is_waited_for_and_not_bought_again(make_lab: MakeLab) -> None:
-    lab = make_lab(Models(implement=turns(lambda job: Reply([*_as_blocks(write_own_file(job))], delay=2.5))))
+    slowly = turns(lambda job: Reply([write(job.own_file, "T-1\n")], delay=2.5))
+    lab = make_lab(Models(implement=slowly))
     process = lab.begin("run")
     lab.wait_until(lambda: begun(lab))
     process.kill()
@@ -110,7 +111,3 @@ def test_an_aborted_run_leaves_no_agent_of_a_killed_one_and_has_its_bill(make_la
     ran = lab.end(lab.begin("abort"))
     assert (ran.exit_code, ran.leftovers) == (0, []), ran.explain()
     assert booked(lab) == billed(lab.api.calls)
-
-
-def _as_blocks(block: Answer) -> list[Answer]:
-    return [block]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.harness.agents import Job, Models, approve, bash, write, write_own_file
+from tests.e2e.harness.agents import Job, Models, approve, bash, turns, write, write_own_file
 from tests.e2e.harness.backlog_lab import BacklogLab
 from tests.e2e.harness.reply import Answer, tool
 from tests.e2e.harness.request import Json, ToolResult
@@ -49,8 +49,7 @@ def traces(lab: BacklogLab) -> list[Path]:
     return [
         path
         for path in lab.root.rglob("*")
-        if (MARK in path.name or (path.is_file() and MARK.encode() in path.read_bytes()))
-        and path.name != "result.json"
+        if (MARK in path.name or (path.is_file() and MARK.encode() in path.read_bytes())) and path.name != "result.json"
     ]
 
 
@@ -155,7 +154,11 @@ def test_neither_the_users_settings_nor_the_projects_change_what_an_agent_may_do
     hooks = {event: hook for event in ("SessionStart", "PreToolUse", "UserPromptSubmit", "Stop")}
     project = {"permissions": {"allow": ["Bash(touch *)"], "defaultMode": "acceptEdits"}, "hooks": hooks}
     lab = make_lab(
-        files={"CLAUDE.md": "Always say BANANA.\n", "sub/CLAUDE.md": "x\n", ".claude/settings.json": json.dumps(project)}
+        files={
+            "CLAUDE.md": "Always say BANANA.\n",
+            "sub/CLAUDE.md": "x\n",
+            ".claude/settings.json": json.dumps(project),
+        }
     )
     user = {"permissions": {"defaultMode": mode}, "hooks": hooks, "verbose": True, "model": "opus"}
     (lab.home / ".claude").mkdir()
@@ -163,13 +166,11 @@ def test_neither_the_users_settings_nor_the_projects_change_what_an_agent_may_do
     (lab.home / ".claude/CLAUDE.md").write_text("Always say BANANA.\n", encoding="utf-8")
     seen: list[ToolResult] = []
 
-    def implement(job: Job) -> Answer:
-        seen.extend(job.results if job.turn == 1 else [])
-        return [bash(f"touch {MARK}"), write_own_file(job), "Done."][min(job.turn, 2)] if job.turn != 1 else write(
-            job.own_file, "T-1\n"
-        )
+    def after_the_first(job: Job) -> Answer:
+        seen.extend(job.results)
+        return write(job.own_file, "T-1\n")
 
-    lab.models.implement = implement
+    lab.models.implement = turns(bash(f"touch {MARK}"), after_the_first)
     ran = lab.run()
     assert (ran.exit_code, lab.commits()) == (0, ["feat(src): implement T-1"]), ran.explain()
     assert [result.is_error for result in seen] == [True]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import re
 import signal
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,34 +16,24 @@ from backlog_ops.domain.gates import Gate
 from backlog_ops.run import driver_lock
 from backlog_ops.run.driver_lock import RUN, driving, holder
 from backlog_ops.run.engine import work
-from backlog_ops.run.git import Git
 from backlog_ops.run.opening import open_run
-from backlog_ops.run.steps import Step
-from tests.support.lab import Lab, ticket_text, write_own_file
+from tests.support.lab import Lab, ticket_text
 from tests.support.ollama_standin import OllamaStandin
 from tests.support.parent_session import LIMIT_SECONDS, Parent, Workers, until
 
-REJECTED = {"verdict": "CHANGES_REQUESTED", "findings": []}
-
 
 @pytest.fixture(autouse=True)
-def workers(own_environment, monkeypatch):
-    """No worker outlives its test; no `claude` of the machine answers in place of a text model."""
-    monkeypatch.setenv("CLAUDE_BIN", str(own_environment / "no-claude"))
+def workers(own_environment):
+    """No worker outlives its test."""
     started = Workers.install(own_environment)
     yield started
     started.wait_until_ended()
     started.close()
 
 
-def parent_of(tmp_path, *ids: str, config=None, **fields) -> Parent:
-    tickets = {f"{name}.md": ticket_text(name, **fields) for name in ids or ("T-1",)}
-    return Parent(Lab.make(tmp_path / "repo", tickets, config))
-
-
 @pytest.fixture
 def parent(tmp_path):
-    return parent_of(tmp_path)
+    return Parent.of(tmp_path / "repo")
 
 
 # -- what is printed
@@ -88,12 +76,12 @@ def test_each_agent_gate_names_its_agent_and_its_model(parent, gate, agent, mode
 
 
 def test_a_frontier_action_names_no_model_and_inherits_the_parents(tmp_path):
-    answer = parent_of(tmp_path, tags=["SECURITY"]).start()
+    answer = Parent.of(tmp_path / "repo", tags=["SECURITY"]).start()
     assert "model" not in answer["actions"][0]
 
 
 def test_all_tickets_of_a_wave_are_handed_over_at_once(tmp_path):
-    answer = parent_of(tmp_path, "T-1", "T-2", "T-3").start()
+    answer = Parent.of(tmp_path / "repo", "T-1", "T-2", "T-3").start()
     assert sorted(action["ticket"] for action in answer["actions"]) == ["T-1", "T-2", "T-3"]
 
 
@@ -104,7 +92,7 @@ def test_next_says_the_same_as_often_as_it_is_asked(parent):
 
 
 def test_a_dry_run_prints_waves_and_tiers_and_opens_nothing(tmp_path):
-    parent = parent_of(tmp_path, "T-1", "T-2")
+    parent = Parent.of(tmp_path / "repo", "T-1", "T-2")
     done = parent.lab.cli("start", "--dry-run")
     assert done.stdout.splitlines() == [
         "wave 1",
@@ -120,7 +108,7 @@ def test_a_dry_run_prints_waves_and_tiers_and_opens_nothing(tmp_path):
 
 
 def test_a_backlog_is_driven_to_done_with_the_summary_of_every_wave(tmp_path):
-    parent = parent_of(tmp_path, "T-1", "T-2")
+    parent = Parent.of(tmp_path / "repo", "T-1", "T-2")
     parent.start()
     answer = parent.drive()
     assert answer["actions"] == [{"do": "done", "summary": "wave 1: 2 of 2 done."}]
@@ -153,140 +141,6 @@ def test_run_goes_on_with_what_start_began(parent):
     assert parent.lab.log() == ["feat(src): implement T-1", "start"]
 
 
-# -- check
-
-
-ARGUMENTS = [
-    sys.executable,
-    "-c",
-    "import sys; print(*sys.argv[1:]); [print('line', n) for n in range(5000)]; sys.exit('fail' in sys.argv)",
-]
-
-
-@pytest.fixture
-def implementing(tmp_path):
-    """A ticket that waits for its implementer; its test command prints its arguments and fails at `fail`."""
-    parent = parent_of(tmp_path, config={"qualityGates": {"testCommand": ARGUMENTS, "lintCommand": ["true"]}})
-    return parent, parent.begin_at(Gate.IMPLEMENT)["id"]
-
-
-def test_check_runs_the_configured_commands_and_says_that_they_passed(implementing):
-    parent, action = implementing
-    done = parent.lab.cli("check", action)
-    assert done.returncode == 0
-    assert re.sub(r"\d+\.\d s", "… s", done.stdout).splitlines() == [
-        "lintCommand: passed (true, … s)",
-        f"testCommand: passed ({' '.join(ARGUMENTS)}, … s)",
-    ]
-
-
-def test_check_prints_what_failed_short_and_exits_1(implementing):
-    parent, action = implementing
-    done = parent.lab.cli("check", action, "--", "fail")
-    lines = done.stdout.splitlines()
-    assert done.returncode == 1
-    assert lines[0].startswith("testCommand: FAILED: exit code 1")
-    assert lines[1] == "fail"
-    assert lines[-1] == "line 4999"
-    assert len(lines) < 130
-
-
-@pytest.mark.parametrize(
-    ("given", "arrived"),
-    [
-        (["--", "-k", "login"], "-k login"),
-        (["--", "--", "-t", "$(touch x)"], "-- -t $(touch x)"),
-        (["--", "a", "--", "--help"], "a -- --help"),
-        (["a"], "a"),
-    ],
-)
-def test_arguments_after_the_dashes_reach_the_test_command_as_they_are(implementing, given, arrived):
-    parent, action = implementing
-    done = parent.lab.cli("check", action, *given, "fail")
-    assert done.stdout.splitlines()[1] == f"{arrived} fail"
-
-
-def test_check_and_submit_work_from_inside_the_worktree(implementing):
-    parent, action = implementing
-    state = parent.lab.states()["T-1"]
-    worktree = Path(state.worktree or "")
-    inside = Lab(worktree / "src", Git(worktree))
-    assert inside.cli("check", action).returncode == 0
-    write_own_file(worktree, "T-1", 1)
-    assert inside.cli("submit", action).returncode == 0
-    assert parent.next()["actions"][0]["gate"] == "REVIEW"
-
-
-def test_check_of_a_ticket_that_is_done_says_that_its_worktree_is_gone(parent):
-    action = parent.begin_at(Gate.IMPLEMENT)["id"]
-    work(parent.ctx, parent.run.id, 1, parent.lab.agents)
-    done = parent.lab.cli("check", action)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"backlog-ops: {action}: its worktree is gone; the ticket is done\n"
-
-
-# -- submit
-
-
-@pytest.fixture
-def reviewing(parent):
-    return parent, parent.begin_at(Gate.REVIEW)
-
-
-def test_a_verdict_file_is_picked_up_without_submit(reviewing):
-    parent, action = reviewing
-    parent.play(action)
-    assert parent.next()["actions"][0]["do"] == "done"
-    assert parent.lab.states()["T-1"].step is Step.DONE
-
-
-def test_a_verdict_can_be_handed_in_as_another_file(reviewing, tmp_path):
-    parent, action = reviewing
-    verdict = tmp_path / "verdict of mine.json"
-    verdict.write_text(json.dumps(REJECTED))
-    done = parent.lab.cli("submit", action["id"], "--file", str(verdict))
-    assert done.stdout == f"{action['id']}: handed in; the engine looks at it next\n"
-    assert [(a["gate"], a["attempt"]) for a in parent.next()["actions"]] == [("IMPLEMENT", 2)]
-
-
-def test_a_file_that_is_no_verdict_asks_another_reviewer(reviewing, tmp_path):
-    parent, action = reviewing
-    (tmp_path / "notes.txt").write_text("looks good to me")
-    parent.lab.cli("submit", action["id"], "--file", str(tmp_path / "notes.txt"))
-    (again,) = parent.next()["actions"]
-    assert (again["gate"], again["attempt"], again["id"] != action["id"]) == ("REVIEW", 1, True)
-
-
-def test_a_file_that_is_not_there_leaves_the_action_open(reviewing, tmp_path):
-    parent, action = reviewing
-    done = parent.lab.cli("submit", action["id"], "--file", str(tmp_path / "none.json"))
-    assert (done.returncode, done.stderr) == (2, f"backlog-ops: {tmp_path / 'none.json'}: No such file or directory\n")
-    assert parent.next()["actions"] == [action]
-
-
-def test_submit_before_the_verdict_is_written_names_the_file(reviewing):
-    parent, action = reviewing
-    done = parent.lab.cli("submit", action["id"])
-    assert done.returncode == 2
-    assert "verdict.json is not written yet; write it or name a file with --file" in done.stderr
-
-
-def test_an_implementation_is_handed_in_as_its_worktree_only(implementing, tmp_path):
-    parent, action = implementing
-    (tmp_path / "answer.json").write_text("{}")
-    done = parent.lab.cli("submit", action, "--file", str(tmp_path / "answer.json"))
-    assert done.returncode == 2
-    assert done.stderr == f"backlog-ops: {action}: IMPLEMENT hands in its worktree, not a file\n"
-
-
-def test_a_second_submit_is_refused(implementing):
-    parent, action = implementing
-    assert parent.lab.cli("submit", action).returncode == 0
-    done = parent.lab.cli("submit", action)
-    assert done.returncode == 1
-    assert done.stderr == f"backlog-ops: {action}: already handed-in; `backlog-ops next` says what is open\n"
-
-
 # -- text gates
 
 
@@ -311,7 +165,7 @@ def test_a_text_model_plans_waves_and_tickets_before_the_parent_is_asked(tmp_pat
 
     with OllamaStandin(answer) as ollama:
         config = {"llmOps": {"ollama": {"baseURL": ollama.base_url}}}
-        parent = parent_of(tmp_path, "T-1", "T-2", config=config)
+        parent = Parent.of(tmp_path / "repo", "T-1", "T-2", config=config)
         first = parent.start()
         assert sorted((action["ticket"], action["gate"]) for action in first["actions"]) == [
             ("T-1", "IMPLEMENT"),
@@ -365,7 +219,7 @@ class Gateway:
 def slow(tmp_path, workers):
     """A ticket whose implementation is handed in and whose tests wait at a gate."""
     gate = Gateway(tmp_path)
-    parent = parent_of(tmp_path, config={"qualityGates": {"testCommand": gate.command}})
+    parent = Parent.of(tmp_path / "repo", config={"qualityGates": {"testCommand": gate.command}})
     action = parent.play(parent.begin_at(Gate.IMPLEMENT))
     parent.ctx.store.hand_in(action)
     gate.closed.touch()
@@ -419,7 +273,7 @@ def test_a_worker_that_dies_while_next_waits_is_told_with_how_it_ended(slow, wor
 
 
 def test_two_calls_of_next_at_once_are_both_answered(tmp_path):
-    parent = parent_of(tmp_path, "T-1", "T-2")
+    parent = Parent.of(tmp_path / "repo", "T-1", "T-2")
     open_run(parent.ctx, [], None)
     answers = []
     calls = [threading.Thread(target=lambda: answers.append(parent.next())) for _ in range(3)]
@@ -430,6 +284,13 @@ def test_two_calls_of_next_at_once_are_both_answered(tmp_path):
     assert len(answers) == 3
     assert answers[0] == answers[1] == answers[2]
     assert [action["gate"] for action in answers[0]["actions"]] == ["PLAN", "PLAN"]
+
+
+def test_next_of_an_aborted_run_is_done_and_starts_no_worker(parent, workers):
+    parent.begin_at(Gate.IMPLEMENT)
+    parent.lab.cli("abort")
+    assert parent.next()["actions"] == [{"do": "done", "summary": f"run {parent.run.id} was aborted"}]
+    assert workers.started() == []
 
 
 def test_next_hands_nothing_over_while_run_is_at_work(parent):
@@ -453,116 +314,6 @@ def test_asking_who_drives_never_refuses_a_driver(tmp_path, monkeypatch):
             assert holder(tmp_path) == f"somebody else (pid {os.getpid()})"
 
 
-# -- reading
-
-
-def test_status_is_a_table_and_the_open_actions(reviewing):
-    parent, action = reviewing
-    lines = parent.lab.cli("status").stdout.splitlines()
-    assert lines[0] == f"run {parent.run.id} · open · wave 1 of 1 · 1 in review · $0.0000 of $20.00"
-    assert lines[1].split() == ["ticket", "wave", "step", "attempts", "cost"]
-    assert lines[3].split() == ["T-1", "1", "review", "1", "$0.000000"]
-    assert lines[4] == f"open: {action['id']} REVIEW of T-1 (balanced, entry)"
-
-
-def test_status_as_json_holds_the_run_its_tickets_and_its_stats(reviewing):
-    parent, action = reviewing
-    answer = parent.command("status", "--format", "json")
-    assert (answer["run"], answer["state"], answer["actions"]) == (parent.run.id, "open", [action["id"]])
-    assert [(ticket["id"], ticket["step"]) for ticket in answer["tickets"]] == [("T-1", "review")]
-    assert answer["stats"]["localModelStats"]["totalAttempts"] == 1
-
-
-def test_show_holds_the_brief_the_verdicts_and_the_diff(reviewing):
-    parent, _action = reviewing
-    shown = parent.lab.cli("show", "T-1").stdout
-    assert f"brief {parent.lab.top}/.backlog-ops/runs/{parent.run.id}/T-1/a3/brief.md" in shown
-    assert "attempt 1 · LINT · passed" in shown
-    assert "+T-1 1" in shown
-    answer = parent.command("show", "T-1", "--format", "json")
-    assert answer["plan"]["files"][0]["path"] == "src/T-1.txt"
-    assert [(verdict["gate"], verdict["passed"]) for verdict in answer["verdicts"]] == [("LINT", True)]
-    assert len(answer["briefs"]) == 3  # PLAN, IMPLEMENT, REVIEW
-
-
-def test_route_tells_the_tier_the_model_and_the_rule_with_the_runs_history(reviewing, tmp_path):
-    parent, action = reviewing
-    before = parent.lab.cli("route", "T-1", "implement").stdout
-    assert before.startswith("IMPLEMENT of T-1: cheap (claude-haiku-5-5), rule entry: ")
-    (tmp_path / "verdict.json").write_text(json.dumps(REJECTED))
-    parent.lab.cli("submit", action["id"], "--file", str(tmp_path / "verdict.json"))
-    parent.next()
-    answer = parent.command("route", "T-1", "IMPLEMENT", "--format", "json")
-    assert {key: answer[key] for key in ("ticket", "gate", "tier", "model", "host_model", "rule")} == {
-        "ticket": "T-1",
-        "gate": "IMPLEMENT",
-        "tier": "balanced",
-        "model": "claude-sonnet-5-5",
-        "host_model": "sonnet",
-        "rule": "fails>=1",
-    }
-
-
-@pytest.mark.parametrize("form", ["text", "json", "github"])
-def test_validate_names_a_problem_in_every_form(parent, form):
-    parent.lab.write("tickets/pending/b.md", ticket_text("T-2", priority="urgent"))
-    done = parent.lab.cli("validate", "--format", form)
-    message = '`priority` "urgent" must be one of low, medium, high, critical'
-    assert done.returncode == 1
-    if form == "json":
-        (problem,) = json.loads(done.stdout)
-        assert (problem["file"], problem["line"], problem["message"]) == ("tickets/pending/b.md", 6, message)
-    else:
-        assert (
-            done.stdout
-            == {
-                "text": f"tickets/pending/b.md:6: {message}\n",
-                "github": f"::error file=tickets/pending/b.md,line=6::{message}\n",
-            }[form]
-        )
-
-
-@pytest.mark.parametrize(("form", "said"), [("text", "ok\n"), ("json", "[]\n"), ("github", "")])
-def test_validate_of_a_sound_backlog_says_so(parent, form, said):
-    done = parent.lab.cli("validate", "--format", form)
-    assert (done.returncode, done.stdout) == (0, said)
-
-
-# -- ending
-
-
-def test_abort_leaves_the_base_as_it_was_and_takes_the_worktrees_away(reviewing):
-    parent, action = reviewing
-    done = parent.lab.cli("abort")
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == [
-        f"run {parent.run.id} aborted; main is as it was",
-        f"removed the worktrees of run {parent.run.id}",
-        f"removed the branch {parent.run.branch} (at {parent.run.base_commit[:9]})",
-    ]
-    assert parent.lab.log() == ["start"]
-    assert parent.lab.git.text("for-each-ref", "--format=%(refname)") == "refs/heads/main"
-    assert parent.lab.git.worktrees() == [parent.lab.top]
-    assert parent.lab.cli("submit", action["id"]).stderr.startswith(f"backlog-ops: {action['id']}: already closed")
-    assert parent.next()["actions"] == [{"do": "done", "summary": f"run {parent.run.id} was aborted"}]
-
-
-def test_abort_keeps_the_commits_that_were_made_and_names_their_branch(tmp_path):
-    tickets = {"a.md": ticket_text("T-1"), "b.md": ticket_text("T-2", depends_on=["T-1"])}
-    parent = Parent(Lab.make(tmp_path / "repo", tickets))
-    parent.begin_at(Gate.PLAN, "T-2")
-    branch = parent.run.branch
-    done = parent.lab.cli("abort")
-    assert f"main is as it was, 1 commits are kept on {branch}" in done.stdout
-    assert f"kept {branch}: its commits are not on main; `git branch -D` removes it" in done.stdout
-    assert parent.lab.log() == ["start"]
-    assert parent.lab.log(branch) == ["feat(src): implement T-1", "start"]
-    assert parent.lab.git.worktrees() == [parent.lab.top]
-    parent.lab.git.run("merge", "--quiet", branch)
-    assert parent.lab.cli("clean").stdout.startswith(f"removed the branch {branch}")
-    assert parent.lab.cli("clean").stdout == "nothing to remove\n"
-
-
 def test_abort_while_the_worker_is_at_work_leaves_the_tidying_to_clean(slow, workers):
     parent, gate = slow
     parent.next(limit_seconds=0)
@@ -574,11 +325,3 @@ def test_abort_while_the_worker_is_at_work_leaves_the_tidying_to_clean(slow, wor
     assert f"removed the worktrees of run {parent.run.id}" in parent.lab.cli("clean").stdout
     assert parent.lab.git.worktrees() == [parent.lab.top]
     assert parent.lab.log() == ["start"]
-
-
-def test_a_new_run_begins_after_an_aborted_one(parent):
-    parent.begin_at(Gate.REVIEW)
-    first = parent.run.id
-    parent.lab.cli("abort")
-    assert parent.lab.run().id != first
-    assert parent.lab.log() == ["feat(src): implement T-1", "start"]

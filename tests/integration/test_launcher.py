@@ -6,6 +6,7 @@ Environments are built for real, from the pinned packages as files: no index is 
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import subprocess
@@ -36,29 +37,30 @@ def quick(plugin: PluginCopy) -> PluginCopy:
     return plugin
 
 
-@pytest.fixture
-def offline(wheels: Path, tmp_path: Path) -> dict[str, str]:
-    """Settings with which pip and uv install from files alone."""
-    nothing = tmp_path / "no-settings"
-    nothing.touch()
+def from_files(folder: Path, cache: Path) -> dict[str, str]:
+    """Settings with which pip and uv install from `folder` alone."""
     return {
-        "PIP_CONFIG_FILE": str(nothing),
+        "PIP_CONFIG_FILE": os.devnull,
         "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(wheels),
+        "PIP_FIND_LINKS": str(folder),
         "UV_NO_CONFIG": "1",
         "UV_NO_INDEX": "1",
         "UV_OFFLINE": "1",
-        "UV_FIND_LINKS": str(wheels),
-        "UV_CACHE_DIR": str(tmp_path / "uv-cache"),
+        "UV_FIND_LINKS": str(folder),
+        "UV_CACHE_DIR": str(cache),
     }
 
 
 @pytest.fixture
-def no_packages(offline: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """The same with nothing to install from."""
+def offline(wheels: Path, tmp_path: Path) -> dict[str, str]:
+    return from_files(wheels, tmp_path / "uv-cache")
+
+
+@pytest.fixture
+def no_packages(tmp_path: Path) -> dict[str, str]:
     empty = tmp_path / "empty"
     empty.mkdir()
-    return {**offline, "PIP_FIND_LINKS": str(empty), "UV_FIND_LINKS": str(empty)}
+    return from_files(empty, tmp_path / "uv-cache")
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +68,9 @@ def built(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     """A managed environment that was built once for all tests that only need one to be there."""
     first = PluginCopy(tmp_path_factory.mktemp("built"))
     first.provide_python()
-    outcome = first.run(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels), PIP_CONFIG_FILE="/dev/null")
+    if UV.exists():
+        first.provide("uv", UV)
+    outcome = first.run(**from_files(wheels, tmp_path_factory.mktemp("uv-cache")))
     assert outcome.exit_code == 0, outcome.stderr
     return environment_of(first)
 

@@ -37,6 +37,8 @@ CONFIG: dict[str, Any] = {
     "qualityGates": {"testCommand": CHECK},
     "llmOps": {"ollama": {"baseURL": "http://127.0.0.1:9"}},  # the discard port: refused at once
 }
+# A `claude` of this machine must not answer in place of a text model.
+NO_CLAUDE = {"CLAUDE_BIN": "/nonexistent/claude"}
 
 
 def ticket_text(ticket_id: str, files: tuple[str, ...] = (), **fields: Any) -> str:
@@ -52,6 +54,7 @@ def ticket_text(ticket_id: str, files: tuple[str, ...] = (), **fields: Any) -> s
 
 Implement = Callable[[Path, str, int], None]
 APPROVED: dict[str, Any] = {"verdict": "APPROVED", "findings": []}
+REJECTED: dict[str, Any] = {"verdict": "CHANGES_REQUESTED", "findings": []}
 
 
 def write_own_file(worktree: Path, ticket_id: str, attempt: int) -> None:
@@ -137,7 +140,7 @@ class Lab:
             git=self.git,
             store=Store(folder / "state.db", time.time),
             settings=require_settings(os.environ, self.top),
-            environ=dict(os.environ),
+            environ={**os.environ, **NO_CLAUDE},
             prices=load_prices(),
             clock=time.time,
             state_folder=folder,
@@ -164,7 +167,7 @@ class Lab:
         return subprocess.run(
             [sys.executable, str(main), *args],
             cwd=self.top,
-            env={**os.environ, **environ},
+            env={**os.environ, **NO_CLAUDE, **environ},
             input=stdin,
             capture_output=True,
             text=True,

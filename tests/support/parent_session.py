@@ -19,7 +19,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from backlog_ops.run.hand_over import hand_over
 from backlog_ops.run.opening import open_run
 from backlog_ops.run.store import Action, Run
 from backlog_ops.storage.locations import PLUGIN_ROOT
-from tests.support.lab import Lab
+from tests.support.lab import Lab, ticket_text
 
 LIMIT_SECONDS = 20.0
 ROUNDS = 20  # more turns than any backlog of these tests takes
@@ -98,6 +98,12 @@ class Parent:
 
     lab: Lab
     answers: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, folder: Path, *ids: str, config: Mapping[str, Any] | None = None, **fields: Any) -> Parent:
+        """In a new repository with these tickets (T-1), all with the same further `fields`."""
+        tickets = {f"{name}.md": ticket_text(name, **fields) for name in ids or ("T-1",)}
+        return cls(Lab.make(folder, tickets, config))
 
     @property
     def ctx(self) -> Context:

@@ -24,7 +24,7 @@ fi
 # Any Python that runs can prepare the environment; which one it is built from is bootstrap.py's choice.
 for python in "${BACKLOG_PYTHON-}" python3 python3.14 python3.13 python3.12 python3.11 python3.10 python; do
     python=$(command -v "$python") || continue
-    : # never a program out of the current folder
+    case $python in /*) ;; *) continue ;; esac # never a program out of the current folder
     if "$python" -ISc 'import sys; sys.exit(sys.version_info < (3, 6))' </dev/null >/dev/null 2>&1; then
         exec "$python" -Es "$root/scripts/ops/launcher/bootstrap.py" "$script" "$@"
     fi

@@ -123,6 +123,10 @@ class BacklogLab(Lab):
         """`backlog-ops run ARGUMENTS` to its end."""
         return self.end(self.begin("run", *arguments))
 
+    def processes(self) -> list[int]:
+        """The process ids of everything that runs in this lab."""
+        return list(self._tagged())
+
     def claudes(self) -> list[int]:
         """The process ids of every `claude` of this lab that is running."""
         mine = str(self.claude_bin)

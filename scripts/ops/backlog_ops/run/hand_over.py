@@ -33,7 +33,7 @@ def hand_over(ctx: Context, run: Run, limit_seconds: float) -> dict[str, Any]:
     _pick_up_files(ctx, run)
     deadline = time.monotonic() + limit_seconds
     worker: _Worker | None = None
-    while has_work(ctx, run):
+    while run.state == "open" and has_work(ctx, run):
         if worker is not None and worker.process.poll():
             raise RunStateError(f"the engine's worker failed ({worker.said()}); `backlog-ops next` tries again")
         if (worker is None or worker.process.poll() is not None) and holder(ctx.state_folder) is None:
@@ -42,8 +42,6 @@ def hand_over(ctx: Context, run: Run, limit_seconds: float) -> dict[str, Any]:
             break
         time.sleep(POLL_SECONDS)
         run = ctx.store.run(run.id)
-        if run.state != "open":
-            break
     return describe(ctx, ctx.store.run(run.id))
 
 
