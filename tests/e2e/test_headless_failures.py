@@ -69,7 +69,7 @@ def test_a_claude_that_is_killed_leaves_a_receipt_of_unknown_cost_and_a_new_atte
         ("REVIEW", 2, "balanced", "answered"),
     ]
     assert [row["cost_nanousd"] is None for row in lab.agent_receipts()] == [True, False, False]
-    assert "and 1 calls of unknown cost" in ran.stdout
+    assert "unknown cost" in ran.stdout.partition("\ntotal ")[2]
 
 
 def test_an_agent_that_hangs_is_ended_in_time_and_its_bill_is_kept(make_lab: MakeLab) -> None:
@@ -90,12 +90,12 @@ def test_an_implementer_that_only_says_it_is_done_has_failed(make_lab: MakeLab) 
     assert "Haiku failed on T-1 at LINT. Escalated to Sonnet." in ran.stderr
 
 
-def test_a_missing_verdict_is_asked_for_once_more_and_then_counts_as_not_approved(make_lab: MakeLab) -> None:
+def test_a_missing_verdict_is_asked_for_once_more_and_is_never_an_approval(make_lab: MakeLab) -> None:
     lab = make_lab(Models(review=lambda job: "Looks good to me, APPROVED."), llm_ops=ONE_ATTEMPT)
     ran = lab.run()
     assert (ran.exit_code, lab.commits()) == (1, []), ran.explain()
     assert len(lab.models.begun("REVIEW")) == 2
-    assert "T-1  REVIEW failed: no readable verdict: verdict.json is missing" in ran.stderr
+    assert ran.stderr.count("readable verdict: verdict.json is missing") == 2
 
 
 def test_the_json_output_is_one_object_and_progress_is_elsewhere(make_lab: MakeLab) -> None:

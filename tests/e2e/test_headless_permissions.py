@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.harness.agents import Job, Models, approve, bash, turns, write, write_own_file
+from tests.e2e.harness.agents import Job, approve, bash, turns, write, write_own_file
 from tests.e2e.harness.backlog_lab import BacklogLab
 from tests.e2e.harness.reply import Answer, tool
 from tests.e2e.harness.request import Json, ToolResult

@@ -128,6 +128,12 @@ def test_an_editable_install_of_the_base_checkout_is_noticed(worktree):
     assert own.passed
 
 
+@pytest.mark.parametrize("argv", [("-E", "-c", "pass"), ("-I", "-c", "pass"), ("-c", "import os; os._exit(0)")])
+def test_a_python_command_that_reports_no_imports_proves_nothing(worktree, argv):
+    checks = check(worktree, sys.executable, *argv)
+    assert "nothing says which code was imported" in checks.results[0].problem
+
+
 def test_another_sitecustomize_still_runs(worktree, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "sitecustomize.py").write_text("import builtins; builtins.customised = True\n")

@@ -87,6 +87,13 @@ def environment_of(plugin: PluginCopy) -> Path:
     return environment
 
 
+def command_of(plugin: PluginCopy, start: str) -> list[str | Path]:
+    """The two ways in: the shell launcher, or a script that a person starts with a Python that is too old."""
+    if start == "launcher":
+        return [plugin.command]
+    return [plugin.provide_disguised_python("old", (3, 9, 18)), plugin.own_python_script(needs=[])]
+
+
 def assert_one_clear_failure(outcome: Outcome, *words: str) -> None:
     """Exit 4, nothing on stdout, and one line on stderr beside the one that says it was tried."""
     told = [line for line in outcome.stderr_lines if not line.startswith(PREPARING)]
@@ -137,9 +144,7 @@ def test_the_plugin_s_own_data_folder_comes_before_the_cache(warm: PluginCopy, t
 @pytest.mark.parametrize("start", ["launcher", "own python"])
 def test_relative_folders_in_the_environment_are_ignored(start: str, warm: PluginCopy) -> None:
     shutil.move(warm.base, warm.cache / ".cache/backlog-ops")
-    own_python = [base_python(), "-I", warm.own_python_script(needs=["httpx"])]
-    command = [warm.command] if start == "launcher" else own_python
-    outcome = warm.run_command(command, CLAUDE_PLUGIN_DATA="here", XDG_CACHE_HOME="there")
+    outcome = warm.run_command(command_of(warm, start), CLAUDE_PLUGIN_DATA="here", XDG_CACHE_HOME="there")
     assert outcome.witnessed["prefix"].startswith(str(warm.cache / ".cache"))
 
 
@@ -286,12 +291,23 @@ def test_interpreters_that_do_not_run_or_are_too_old_are_passed_over(
     assert outcome.exit_code == 0, outcome.stderr
 
 
+@pytest.mark.parametrize("start", ["launcher", "own python"])
 def test_the_interpreter_that_backlog_python_names_goes_first(
-    quick: PluginCopy, offline: dict[str, str], tmp_path: Path
+    start: str, quick: PluginCopy, offline: dict[str, str], tmp_path: Path
 ) -> None:
-    quick.provide_script("python3", f"#!/bin/sh\ntouch '{tmp_path}/used'\nexit 1\n")
-    outcome = quick.run(BACKLOG_PYTHON=str(base_python()), **offline)
+    quick.provide_script("python3", f"#!/bin/sh\n: >'{tmp_path}/used'\nexit 1\n")
+    outcome = quick.run_command(command_of(quick, start), BACKLOG_PYTHON=str(base_python()), **offline)
     assert (outcome.exit_code, (tmp_path / "used").exists()) == (0, False)
+
+
+@pytest.mark.parametrize("start", ["launcher", "own python"])
+def test_looking_for_an_interpreter_leaves_standard_input_alone(
+    start: str, quick: PluginCopy, offline: dict[str, str]
+) -> None:
+    quick.provide_script("python3", "#!/bin/sh\nwhile read -r line; do :; done\nexit 1\n")
+    quick.provide_python("python")
+    outcome = quick.run_command(command_of(quick, start), stdin="prompt\n", **offline)
+    assert outcome.witnessed["stdin"] == "prompt\n"
 
 
 def test_an_own_python_that_is_too_old_becomes_the_managed_one(warm: PluginCopy) -> None:
@@ -325,9 +341,7 @@ def test_programs_of_the_current_folder_are_not_run(start: str, plugin: PluginCo
         trap = here / name
         trap.write_text("#!/bin/sh\n: >sprung\n", encoding="utf-8")
         trap.chmod(0o755)
-    old = plugin.provide_disguised_python("old", (3, 9, 18))
-    command = [plugin.command] if start == "launcher" else [old, plugin.own_python_script(needs=[])]
-    outcome = plugin.run_command(command, cwd=here, PATH=f":{plugin.path}")
+    outcome = plugin.run_command(command_of(plugin, start), cwd=here, PATH=f":{plugin.path}")
     assert (outcome.exit_code, (here / "sprung").exists()) == (4, False)
 
 

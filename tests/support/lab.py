@@ -68,7 +68,7 @@ class ScriptedAgents:
 
     implement: Implement = write_own_file
     verdict: Callable[[str, int], Any] = lambda _ticket, _attempt: APPROVED
-    plan_files: Callable[[str], list[str]] = lambda ticket: [f"src/{ticket}.txt"]
+    plan_files: Callable[[str], list[str | tuple[str, str]]] = lambda ticket: [f"src/{ticket}.txt"]
     open_questions: tuple[str, ...] = ()
     cause: Callable[[Action], str | None] = lambda _action: None
     seen: list[Action] = field(default_factory=list)
@@ -91,7 +91,8 @@ class ScriptedAgents:
         return None
 
     def _plan(self, ticket_id: str) -> dict[str, Any]:
-        files = [{"path": path, "action": "create", "purpose": "it"} for path in self.plan_files(ticket_id)]
+        named = [file if isinstance(file, tuple) else (file, "create") for file in self.plan_files(ticket_id)]
+        files = [{"path": path, "action": action, "purpose": "it"} for path, action in named]
         return {
             "files": files,
             "interfaces": [],

@@ -107,7 +107,7 @@ def test_listing_a_created_file_or_a_path_inside_a_created_folder_uses_it():
 
 
 def test_naming_a_created_file_names_the_created_folder_that_holds_it():
-    assert used_by(TOKEN, "src", TOKEN) == {"src", TOKEN}
+    assert used_by(TOKEN, "src/auth", TOKEN) == {"src/auth", TOKEN}
 
 
 def test_a_short_name_of_several_created_files_names_none():

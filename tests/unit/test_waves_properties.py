@@ -46,12 +46,14 @@ FEATURES = ("dependencies", "statuses", "meetings", "new files", "no files", "te
 def backlogs(draw):
     features = draw(st.sets(st.sampled_from(FEATURES)))
     ids = draw(st.lists(st.sampled_from(IDS), unique=True, min_size=1, max_size=6))
-    needed = st.lists(st.sampled_from([*ids, "T0", "gone"]), max_size=2, unique=True)
+    completed = draw(st.sets(st.sampled_from(IDS), max_size=2)) - set(ids)
+    needed = st.lists(st.sampled_from([*ids, *sorted(completed), "gone"]), max_size=2, unique=True)
     paths = draw(st.lists(st.sampled_from(PATHS), unique=True, min_size=2, max_size=4))
     actions = st.sampled_from([FileAction.CREATE, *FileAction] if "new files" in features else [FileAction.MODIFY])
     files = st.builds(AffectedFile, st.builds(str.format, SPELLINGS, st.sampled_from(paths)), actions)
     named = st.lists(files, min_size=0 if "no files" in features else 1, max_size=2)
-    own = dict(zip(ids, draw(st.permutations(PATHS)), strict=False))
+    texts = [text for text, path in PHRASES.items() if path in (*paths, None)]
+    own = dict(zip(ids, [*paths, *draw(st.permutations(sorted({*PATHS} - {*paths})))], strict=False))
     tickets = [
         Ticket(
             id=name,
@@ -67,11 +69,10 @@ def backlogs(draw):
             path=f"{name}.md",
             criteria=(),
             test_strategy="",
-            text=draw(st.sampled_from(list(PHRASES))) if "texts" in features else "nothing of note",
+            text=draw(st.sampled_from(texts)) if "texts" in features else "nothing of note",
         )
         for name in ids
     ]
-    completed = draw(st.sets(st.sampled_from(IDS), max_size=2)) - set(ids)
     return tickets, completed, Backlog("tickets", draw(st.integers(1, 3)), SHARED)
 
 

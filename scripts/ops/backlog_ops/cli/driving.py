@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     reasons = [ticket.reason for ticket in ctx.store.tickets(current.id) if ticket.reason]
     if any(reason.startswith("budget:") for reason in reasons):
         return EXIT_BUDGET
-    return EXIT_FINDINGS if reasons else EXIT_OK
+    undelivered = ctx.git.commit_of(current.ref) is not None
+    return EXIT_FINDINGS if reasons or undelivered else EXIT_OK
 
 
 def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -> None:
@@ -88,7 +89,7 @@ def abort(args: argparse.Namespace) -> int:
     if busy:
         print(f"{busy} stops at its next step; `backlog-ops clean` then removes the worktrees")
     else:
-        _print_lines(closing.clean(ctx))
+        _print_lines(closing.remove_worktrees(ctx))
     return EXIT_OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 from pathlib import Path
 
 from backlog_ops.cli.opening import latest_run, open_context
@@ -24,7 +25,7 @@ def start(args: argparse.Namespace) -> int:
     if args.dry_run:
         from backlog_ops.cli import printing
 
-        printing.print_dry_run(ctx, select(ctx, args.ids))
+        printing.print_dry_run(ctx, select(ctx, args.ids), args.json)
         return EXIT_OK
     return _print_actions(ctx, open_run(ctx, args.ids, args.max_usd), START_SECONDS)
 
@@ -79,6 +80,7 @@ def submit(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
+    from backlog_ops.run import worktrees
     from backlog_ops.run.gates.lint import run_in_worktree
 
     ctx = open_context()
@@ -86,6 +88,10 @@ def check(args: argparse.Namespace) -> int:
     ticket = ctx.store.ticket(action.run, action.ticket)
     if not ctx.worktree_path(ticket).is_dir():
         raise RunStateError(f"{action.id}: its worktree is gone; the ticket is {ticket.step}")
-    checks, _tree = run_in_worktree(ctx, ticket, tuple(args.args))
+    # Whoever cuts this command off, files that the tests left behind must not be taken for the ticket's work.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    before = worktrees.snapshot(ctx, ctx.worktree_path(ticket))
+    checks, _tree = run_in_worktree(ctx, ticket, before, tuple(args.args))
     print(checks.report())
     return EXIT_OK if checks.passed else EXIT_FINDINGS

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("ids", metavar="ID", nargs="*")
     sub.add_argument("--dry-run", action="store_true", help="waves and tiers only; opens nothing, calls no model")
     sub.add_argument("--max-usd", type=_dollars, metavar="X")
-    sub.add_argument("--json", action="store_true", help="the output is JSON in any case")
+    sub.add_argument("--json", action="store_true", help="with --dry-run; the actions are JSON in any case")
 
     for name, text in (
         ("next", "do what needs no parent, then print the actions for it"),

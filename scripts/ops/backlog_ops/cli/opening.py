@@ -30,7 +30,7 @@ def open_context() -> Context:
         git = git.at(Path(str(git.folder).split(marker, 1)[0]))
     found = find_repository(git.folder)
     folder = state_folder(os.environ, found[1] if found else None)
-    return Context(
+    ctx = Context(
         git=git,
         store=Store(folder / "state.db", time.time),
         settings=require_settings(os.environ, git.folder),
@@ -39,6 +39,15 @@ def open_context() -> Context:
         clock=time.time,
         state_folder=folder,
     )
+    _at_home(ctx)
+    return ctx
+
+
+def _at_home(ctx: Context) -> None:
+    """Linked worktrees of one repository share its runs; an open one is driven from where it was opened."""
+    run = ctx.store.open_run()
+    if run is not None and run.top != str(ctx.top) and Path(run.top).is_dir():
+        raise RunStateError(f"run {run.id} is open in {run.top}: go there to go on with it or to abort it")
 
 
 def latest_run(ctx: Context) -> Run:

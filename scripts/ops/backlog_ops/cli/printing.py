@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from backlog_ops.cli.github import annotation
 from backlog_ops.domain.config_rules import Severity
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.routing import History, route
-from backlog_ops.domain.tickets import Problem
+from backlog_ops.domain.tickets import Problem, Ticket
 from backlog_ops.domain.waves import plan_waves
 from backlog_ops.errors import EXIT_CONFIGURATION, EXIT_FINDINGS, EXIT_OK
+from backlog_ops.money.ledger import Spent
 from backlog_ops.run.backlog import first_committed
 from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import headline
@@ -42,11 +44,8 @@ class Located:
         return f"{self.file}:{self.line}: {path}{'' if self.is_error else 'warning: '}{self.message}"
 
     def as_github(self) -> str:
-        """A workflow command that annotates the line (GitHub Actions, "Workflow commands")."""
-        kind = "error" if self.is_error else "warning"
         text = f"{self.path}: {self.message}" if self.path else self.message
-        text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        return f"::{kind} file={self.file},line={self.line}::{text}"
+        return annotation("error" if self.is_error else "warning", self.file, self.line, text)
 
 
 def config_problems(top: Path) -> list[Located]:
@@ -91,23 +90,31 @@ def print_events(ctx: Context, run_id: str, after: int) -> int:
     return after
 
 
-def print_dry_run(ctx: Context, selection: Selection) -> None:
+def print_dry_run(ctx: Context, selection: Selection, as_json: bool) -> None:
     """Waves by the deterministic planner and each ticket's tiers with their rules; no model is asked."""
     ages = first_committed(ctx.git, ctx.settings)
     added = {ticket.id: ages[ticket.path] for ticket in selection.tickets if ticket.path in ages}
     plan = plan_waves(selection.tickets, selection.completed, added, ctx.settings.backlog)
-    by_id = {ticket.id: ticket for ticket in selection.tickets}
-    for number, wave in enumerate(plan.waves, start=1):
+    tickets = {ticket.id: ticket for ticket in selection.tickets}
+    waves = [{slot.id: _tiers(ctx, tickets[slot.id]) for slot in wave} for wave in plan.waves]
+    left_out = {**selection.skipped, **{skip.id: skip.reason for skip in plan.skipped}}
+    if as_json:
+        print(json.dumps({"waves": waves, "left_out": left_out}, ensure_ascii=False))
+        return
+    for number, wave in enumerate(waves, start=1):
         print(f"wave {number}")
-        for slot in wave:
-            ticket = by_id[slot.id]
-            tiers = []
-            for gate in (Gate.PLAN, Gate.IMPLEMENT, Gate.REVIEW):
-                decision = route(gate, ticket.tags, ticket.complexity, History(), ctx.settings.llm_ops.routing)
-                tiers.append(f"{gate} {decision.tier} ({decision.rule})")
-            print(f"  {ticket.id}  {' · '.join(tiers)}")
-    for ticket_id, reason in {**selection.skipped, **{s.id: s.reason for s in plan.skipped}}.items():
+        for ticket_id, tiers in wave.items():
+            print(f"  {ticket_id}  {' · '.join(f'{gate} {tier}' for gate, tier in tiers.items())}")
+    for ticket_id, reason in left_out.items():
         print(f"left out: {ticket_id}: {reason}")
+
+
+def _tiers(ctx: Context, ticket: Ticket) -> dict[str, str]:
+    """Gate → tier and rule, for a ticket that has not failed yet."""
+    routing = ctx.settings.llm_ops.routing
+    gates = (Gate.PLAN, Gate.IMPLEMENT, Gate.REVIEW)
+    decided = {gate: route(gate, ticket.tags, ticket.complexity, History(), routing) for gate in gates}
+    return {gate.value: f"{decision.tier} ({decision.rule})" for gate, decision in decided.items()}
 
 
 def dollars(nanousd: int | None) -> str:
@@ -145,6 +152,11 @@ def receipt_rows(receipts: Iterable[sqlite3.Row]) -> list[list[str]]:
     return rows
 
 
+def _cost_json(spent: Spent) -> dict[str, Any]:
+    """The known part, and how many calls are not in it."""
+    return {"cost_nanousd": spent.nanousd, "unknown_cost_calls": spent.unknown_calls}
+
+
 def _ticket_json(ctx: Context, state: TicketState) -> dict[str, Any]:
     return {
         "id": state.id,
@@ -155,7 +167,7 @@ def _ticket_json(ctx: Context, state: TicketState) -> dict[str, Any]:
         "attempts": state.attempt,
         "fails": state.fails,
         "commit": state.commit_id,
-        "cost_nanousd": ctx.store.spent_nanousd(state.run, state.id),
+        **_cost_json(ctx.store.spent(state.run, state.id)),
     }
 
 
@@ -170,7 +182,7 @@ def run_json(ctx: Context, run: Run) -> dict[str, Any]:
         "wave_source": run.wave_source,
         "say": headline(ctx, run),
         "summary": run.summary,
-        "cost_nanousd": ctx.store.spent_nanousd(run.id),
+        **_cost_json(ctx.store.spent(run.id)),
         "tickets": [_ticket_json(ctx, state) for state in ctx.store.tickets(run.id)],
         "actions": [action.id for action in ctx.store.actions(run.id, "open")],
         "stats": {"localModelStats": local_model_stats(ctx.store, run.id)},
@@ -189,7 +201,7 @@ def print_status(ctx: Context, run: Run, form: str) -> None:
             str(state.wave or "–"),
             state.step.value,
             str(state.attempt),
-            dollars(ctx.store.spent_nanousd(run.id, state.id)),
+            str(ctx.store.spent(run.id, state.id)),
             state.reason or (state.commit_id or "")[:9],
         ]
         for state in ctx.store.tickets(run.id)
@@ -207,9 +219,7 @@ def print_outcome(ctx: Context, run: Run, form: str) -> None:
     print_status(ctx, run, "text")
     print()
     print(table(RECEIPT_COLUMNS, receipt_rows(ctx.store.receipts(run.id))))
-    unknown = sum(row["cost_nanousd"] is None for row in ctx.store.receipts(run.id))
-    note = f", and {unknown} calls of unknown cost" if unknown else ""
-    print(f"\ntotal {dollars(ctx.store.spent_nanousd(run.id))}{note}")
+    print(f"\ntotal {ctx.store.spent(run.id)}")
     stats = local_model_stats(ctx.store, run.id)
     share = f"{stats['successCount']}/{stats['totalAttempts']}" if stats["totalAttempts"] else "–"
     print(f"below {Tier.BALANCED}: {share} attempts committed, {stats['escalatedToCloud']} escalated")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from backlog_ops.cli.github import annotation
 from backlog_ops.errors import EXIT_CONFIGURATION, EXIT_OK, BacklogError, UsageError
 from backlog_ops.storage.config_check import ConfigProblem
 from backlog_ops.storage.config_file import check, config_path, no_configuration, read_config, remember_valid
@@ -78,13 +79,7 @@ def _print_json(file: str, valid: bool, problems: Sequence[ConfigProblem]) -> No
 def _print_github(file: str, valid: bool, problems: Sequence[ConfigProblem]) -> None:
     for problem in problems:
         message = f"{problem.path}: {problem.message}" if problem.path else problem.message
-        place = f"file={_escape(file).replace(':', '%3A').replace(',', '%2C')},line={problem.line}"
-        print(f"::{problem.severity.value} {place}::{_escape(message)}")
-
-
-def _escape(text: str) -> str:
-    """GitHub's escapes for workflow commands; without them a value could start a command of its own."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        print(annotation(problem.severity.value, file, problem.line, message))
 
 
 _PRINTERS = {"text": _print_text, "json": _print_json, "github": _print_github}

@@ -8,9 +8,9 @@ from typing import Any
 
 from backlog_ops.domain.paths import path_problem
 
-# Strings and arrays are bounded: a local model's grammar needs an end. rules.md sets no length limit on plans,
-# so the bounds are far above what a plan of one ticket holds.
-_TEXT = {"type": "string", "minLength": 1, "maxLength": 4000}
+# Strings and arrays are bounded: a local model's grammar needs an end, and llama.cpp refuses one that repeats a
+# piece 2,000 times or more. rules.md sets no length limit on plans: the bounds are far above what a ticket's needs.
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 1000}
 
 
 def _texts(limit: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ VERDICT_SCHEMA: dict[str, Any] = {
                     "severity": {"type": "string", "enum": ["critical", "high", "medium", "low"]},
                     "file": {"type": "string", "minLength": 1, "maxLength": 500},
                     "line": {"type": "integer", "minimum": 1},
-                    "quote": {"type": "string", "maxLength": 2000},
+                    "quote": {"type": "string", "minLength": 1, "maxLength": 2000},
                     "confidence": {"type": "integer", "minimum": 0, "maximum": 100},
                     "text": {"type": "string", "minLength": 1, "maxLength": 4000},
                 },
@@ -87,8 +87,10 @@ def _citation_problem(finding: Finding, lines_of: Callable[[str], list[str] | No
         return f"{finding.file} is not in the tree"
     if finding.line > len(lines):
         return f"{finding.file}:{finding.line} does not exist ({len(lines)} lines)"
-    quoted = _squeezed(finding.quote)
-    if quoted and quoted not in _squeezed("\n".join(lines[finding.line - 1 :])[: 2 * len(finding.quote) + 500]):
+    quoted, first = _squeezed(finding.quote), _squeezed(lines[finding.line - 1])
+    below = _squeezed("\n".join(lines[finding.line - 1 :][: len(quoted) + 1]))
+    starts = below.find(quoted)
+    if not quoted or starts < 0 or starts > len(first):
         return f"{finding.file}:{finding.line} does not say {finding.quote[:80]!r}"
     return None
 

@@ -80,10 +80,23 @@ def record(connection: sqlite3.Connection, receipt: Receipt) -> None:
     )
 
 
-def spent_nanousd(connection: sqlite3.Connection, run: str, ticket: str | None = None) -> int:
-    """Known cost so far of a run, or of one ticket of it; calls of unknown cost are not in it."""
+@dataclass(frozen=True)
+class Spent:
+    """A sum of receipts: what is known of it, and how many calls nobody knows the cost of."""
+
+    nanousd: int
+    unknown_calls: int
+
+    def __str__(self) -> str:
+        known = f"${self.nanousd / 1e9:.4f}"
+        return f"{known} + {self.unknown_calls} of unknown cost" if self.unknown_calls else known
+
+
+def spent(connection: sqlite3.Connection, run: str, ticket: str | None = None) -> Spent:
+    """What a run, or one ticket of it, has cost so far."""
     clause, values = ("AND ticket = ?", (run, ticket)) if ticket is not None else ("", (run,))
     row = connection.execute(
-        f"SELECT coalesce(sum(cost_nanousd), 0) FROM ledger WHERE run = ? {clause}", values
+        f"SELECT coalesce(sum(cost_nanousd), 0), count(*) - count(cost_nanousd) FROM ledger WHERE run = ? {clause}",
+        values,
     ).fetchone()
-    return int(row[0])
+    return Spent(int(row[0]), int(row[1]))

@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backlog_ops.errors import RunStateError
+from backlog_ops.run.store import Action
 
 # SIGINT makes `claude` print what it cost so far (after 2 s at most); SIGTERM would lose that.
 ENDING = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))
@@ -37,18 +38,24 @@ class AgentProcess:
         )
         self._child: subprocess.Popen[bytes] | None = None
 
+    @classmethod
+    def of(cls, action: Action) -> AgentProcess:
+        """The agent of an action: it lives in the folder of the brief."""
+        return cls(Path(action.brief).parent)
+
     def start(self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], prompt: str) -> None:
         """Raises RunStateError when an agent of this action is at work already."""
         self._prompt.write_text(prompt, encoding="utf-8")
         with (
             self._pid_file.open("a+b") as pid_file,
             self._prompt.open("rb") as stdin,
-            self._stdout.open("wb") as stdout,
-            self._stderr.open("wb") as stderr,
+            contextlib.ExitStack() as outputs,
         ):
             if not _lock(pid_file.fileno()):
                 raise RunStateError(f"{self._pid_file}: an agent is still at work there; end it, then run again")
             pid_file.truncate(0)
+            stdout = outputs.enter_context(self._stdout.open("wb"))  # emptied only once nobody else writes to it
+            stderr = outputs.enter_context(self._stderr.open("wb"))
             self._child = subprocess.Popen(
                 argv,
                 cwd=cwd,
@@ -65,6 +72,10 @@ class AgentProcess:
     @property
     def was_started(self) -> bool:
         return self._pid_file.is_file() and (self._pid_file.stat().st_size > 0 or self.is_running)
+
+    @property
+    def is_at_work(self) -> bool:
+        return self.was_started and self.is_running
 
     @property
     def is_running(self) -> bool:
@@ -97,7 +108,7 @@ class AgentProcess:
                 self._child.wait(seconds)
             return self._child.returncode is not None
         deadline = time.monotonic() + seconds
-        with self._pid_file.open("rb") as pid_file:
+        with self._pid_file.open("r+b") as pid_file:
             while not _lock(pid_file.fileno()):
                 if time.monotonic() >= deadline:
                     return False

@@ -42,6 +42,8 @@ def completed_ids(top: Path, settings: Settings) -> frozenset[str]:
 def _parse(top: Path, path: Path, settings: Settings) -> tuple[Ticket | None, tuple[Problem, ...]]:
     name = path.relative_to(top).as_posix()
     limit = settings.ticket_validation.max_bytes
+    if path.is_symlink():
+        return None, (Problem(name, 1, "is a symbolic link; a ticket must be a file of its own"),)
     try:
         with open(path, "rb") as file:
             data = file.read(limit + 1)  # one more than allowed is enough to be told that it is too much

@@ -24,8 +24,9 @@ from backlog_ops.llm.steps import find_claude
 from backlog_ops.money.ledger import Receipt
 from backlog_ops.run.actions import agent_name, check_command, prompt_line
 from backlog_ops.run.agent_process import AgentProcess
-from backlog_ops.run.commands import STOP_CHECK_SECONDS, StoppedError
+from backlog_ops.run.commands import STOP_CHECK_SECONDS
 from backlog_ops.run.context import Context
+from backlog_ops.run.processes import StoppedError, without_git_bindings
 from backlog_ops.run.progress import budget_left
 from backlog_ops.run.store import Action
 from backlog_ops.storage.locations import PLUGIN_ROOT
@@ -67,8 +68,11 @@ class ClaudeAgents:
 
         Raises StoppedError when the run is stopped meanwhile.
         """
-        agent = AgentProcess(Path(action.brief).parent)
+        agent = AgentProcess.of(action)
+        ticket = ctx.store.ticket(action.run, action.ticket)
         if agent.was_started:  # by an engine that was stopped or killed: what it has done is not bought again
+            if agent.is_running:
+                ctx.say(ticket, f"{action.gate} #{action.attempt}: its agent from before is still at work")
             end = _see_out(ctx, action, agent)
             if not end.cut_off:
                 return end.cause
@@ -76,8 +80,8 @@ class ClaudeAgents:
             Path(action.hand_in).unlink(missing_ok=True)  # the host refuses to write over a file nobody has read
         agent.start(
             self._argv(ctx, action),
-            cwd=ctx.worktree_path(ctx.store.ticket(action.run, action.ticket)),
-            env={**_DEFAULTS, **ctx.environ, **_ENVIRONMENT},
+            cwd=ctx.worktree_path(ticket),
+            env={**_DEFAULTS, **without_git_bindings(ctx.environ), **_ENVIRONMENT, **_bash_limits(ctx)},
             prompt=prompt_line(action),
         )
         return _see_out(ctx, action, agent).cause
@@ -139,7 +143,7 @@ def _see_out(ctx: Context, action: Action, agent: AgentProcess) -> _End:
 def end_agents(ctx: Context, actions: Iterable[Action]) -> None:
     """End the agents that are at work on these actions, whoever started them, and book their bills."""
     for action in actions:
-        agent = AgentProcess(Path(action.brief).parent)
+        agent = AgentProcess.of(action)
         if agent.was_started:
             agent.end()
             _book(ctx, action, agent, result_of_cli(agent.output()[0]))
@@ -197,6 +201,13 @@ def _rule_path(path: Path) -> str:
     return "/" + re.sub(r"([\[\]])", r"\\\1", str(path))
 
 
+def _bash_limits(ctx: Context) -> dict[str, str]:
+    """The host must not cut the check command off before its own time limits do."""
+    gates = ctx.settings.quality_gates
+    milliseconds = str(round((gates.timeout_seconds * len(gates.commands()) + 60) * 1000))
+    return {"BASH_DEFAULT_TIMEOUT_MS": milliseconds, "BASH_MAX_TIMEOUT_MS": milliseconds}
+
+
 def agent_prompt(name: str) -> str:
     """The body of agents/<name>.md, without its frontmatter: the same words as in Claude Code."""
     text = (PLUGIN_ROOT / "agents" / f"{name}.md").read_text(encoding="utf-8")
@@ -211,4 +222,4 @@ def _worthless(result: Mapping[str, Any] | None, code: int | None, stderr: bytes
     if not result.get("is_error") and code in (0, None):
         return None
     errors = result.get("errors") or [result.get("result") or result.get("subtype") or f"exit code {code}"]
-    return f"{result.get('terminal_reason') or 'error'}: {str(errors[0]).splitlines()[0][:300]}"
+    return f"{result.get('terminal_reason') or 'error'}: {' '.join(str(errors[0]).split())[:300]}"

@@ -57,6 +57,26 @@ def _delete_delivered_branch(ctx: Context, run: Run) -> str | None:
     return f"removed the branch {run.branch} (at {tip[:9]})"
 
 
+def _drop_kept_work(ctx: Context, run: Run) -> list[str]:
+    """The refs that hold what parked tickets had done; the commit is named, so that even this can be taken back."""
+    listed = ctx.git.text("for-each-ref", "--format=%(refname) %(objectname)", f"refs/backlog/{run.id}/")
+    said = []
+    for ref, commit in (line.split() for line in listed.splitlines()):
+        ctx.git.run("update-ref", "-d", ref, commit)
+        said.append(f"removed the work of {ref.rpartition('/')[2]} (at {commit[:9]})")
+    return said
+
+
+def remove_worktrees(ctx: Context) -> list[str]:
+    """Remove what ended runs left in the work folder; one line for each."""
+    said = []
+    for run in ctx.store.ended_runs():
+        if (ctx.work_folder / "worktrees" / run.id).is_dir():
+            worktrees.remove_all(ctx, run)
+            said.append(f"removed the worktrees of run {run.id}")
+    return said
+
+
 def abort(ctx: Context) -> str:
     """End the open run where it is, and its agents. The base branch was never touched; what was merged stays on its
     branch.
@@ -73,15 +93,13 @@ def abort(ctx: Context) -> str:
 
 
 def clean(ctx: Context) -> list[str]:
-    """Remove worktrees, briefs and branches of ended runs; one line for each thing removed.
+    """Remove worktrees, branches and kept work of ended runs; one line for each thing removed.
 
     A branch with commits that are nowhere else is kept and named: nothing is lost by tidying up.
     """
-    said = []
+    said = remove_worktrees(ctx)
     for run in ctx.store.ended_runs():
-        if (ctx.work_folder / "worktrees" / run.id).is_dir():
-            worktrees.remove_all(ctx, run)
-            said.append(f"removed the worktrees of run {run.id}")
+        said += _drop_kept_work(ctx, run)
         line = _delete_delivered_branch(ctx, run)
         said += [line] if line else []
     return said

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -18,18 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from backlog_ops.errors import BacklogError
+from backlog_ops.run.processes import StoppedError, end_group, without_git_bindings
 
 PROBE_FOLDER = Path(__file__).resolve().parent / "import_probe"
 KEPT_HEAD_LINES = 60
 KEPT_TAIL_LINES = 60
 MAX_LINE = 400
-KILL_GRACE_SECONDS = 3.0
 STOP_CHECK_SECONDS = 0.2
-
-
-class StoppedError(BacklogError):
-    """The person stopped the run while a command was at work."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +101,14 @@ def _run_one(
             env = _checked_environment(environ, imports, base, worktree)
             problem = _execute(argv, worktree, timeout, env, output, stopping)
             text = _excerpt(output)
-        foreign = _foreign_imports(imports)
-    if foreign:
-        problem = (
-            f"the checks imported {foreign[0][0]} from {foreign[0][1]}, not from this worktree: "
-            "set worktree.setupCommand so that the worktree has an environment of its own"
-        )
+        problem = problem or _import_problem(argv, imports)
     return CommandResult(name, argv, problem, text, time.monotonic() - started)
 
 
 def _checked_environment(environ: Mapping[str, str], report: Path, base: Path, worktree: Path) -> dict[str, str]:
     path = [str(PROBE_FOLDER), *filter(None, [environ.get("PYTHONPATH", "")])]
     return {
-        **environ,
+        **without_git_bindings(environ),
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONDONTWRITEBYTECODE": "1",  # caches are nobody's work and would show up as changed files
         "CI": "true",  # test runners that watch or ask would never end
@@ -171,22 +162,6 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, stopping: threading.
                 return None
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process started with its own session, and whatever it left behind in its group."""
-    for number, grace in ((signal.SIGTERM, KILL_GRACE_SECONDS), (signal.SIGKILL, KILL_GRACE_SECONDS)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        except PermissionError:  # macOS answers so for a group of zombies
-            break
-        try:
-            process.wait(grace)
-        except subprocess.TimeoutExpired:
-            continue
-    process.poll()
-
-
 def _excerpt(output: IO[bytes]) -> str:
     """The first lines (first errors) and the last ones (the summary) of what was printed."""
     output.seek(0)
@@ -206,10 +181,30 @@ def _excerpt(output: IO[bytes]) -> str:
     return "\n".join([*head, *middle, *tail])
 
 
-def _foreign_imports(report: Path) -> list[tuple[str, str]]:
+def _import_problem(argv: tuple[str, ...], report: Path) -> str:
+    """Why the checks did not judge the worktree's own code, or "": every Python process reports what it imported.
+
+    A Python command without any report proves nothing. Other languages are not looked at.
+    """
     if not report.is_file():
-        return []
-    found = []
+        blind = "nothing says which code was imported: run Python without -E, -I and with PYTHONPATH kept"
+        return blind if _is_python(argv[0]) else ""
     for line in report.read_text(encoding="utf-8", errors="replace").splitlines():
-        found += [(str(name), str(path)) for name, path in json.loads(line)]
-    return found
+        for name, path in json.loads(line):
+            return (
+                f"the checks imported {name} from {path}, not from this worktree: set worktree.setupCommand so that "
+                "the worktree has an environment of its own"
+            )
+    return ""
+
+
+def _is_python(program: str) -> bool:
+    """Whether a command is a Python interpreter, or a script that one runs."""
+    if re.fullmatch(r"python[\d.]*", Path(program).name):
+        return True
+    found = shutil.which(program)
+    if found is None:
+        return False
+    with open(found, "rb") as file:
+        first = file.readline(200)
+    return first.startswith(b"#!") and b"python" in first

@@ -1,7 +1,7 @@
 """The gate engine: does whatever comes next and needs no agent, until only agents are waited for.
 
 Three drivers use it: `backlog-ops run` (agents through `claude -p`), and `start`/`next` (agents through the
-parent session), whose long work goes on in a detached worker. One driver at a time: `storage/driver_lock`.
+parent session), whose long work goes on in a detached worker. One driver at a time: `driver_lock.py`.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Concatenate, ParamSpec, Protocol
 
 from backlog_ops.errors import BacklogError
 from backlog_ops.run import wave_gates
 from backlog_ops.run.closing import finish
-from backlog_ops.run.commands import StoppedError
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates import commit, implement, lint, plan, review
 from backlog_ops.run.gates.outcome import park
+from backlog_ops.run.processes import StoppedError
 from backlog_ops.run.progress import has_work, open_action_of, over_budget
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run, TicketState
@@ -79,29 +79,43 @@ def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner 
         if ticket.step.is_final:
             return
         action = open_action_of(ctx, ticket)
-        if action is None:
-            _advance(ctx, run, ticket)
+        over = over_budget(ctx, run, ticket)
+        if over:
+            park(ctx, ticket, over, action)
+        elif action is None:
+            _guarded(ctx, ticket, _STEPS[ticket.step], run, ticket)
         elif agents is None:
             return
-        elif over := over_budget(ctx, run, ticket):
-            park(ctx, ticket, over, action)
         else:
-            try:
-                cause = agents(ctx, action)
-            except StoppedError:  # a stopped agent proved nothing: its action stays open
-                return
-            ctx.store.hand_in(action, cause)
+            _guarded(ctx, ticket, _run_agent, agents, action)
 
 
-def _advance(ctx: Context, run: Run, ticket: TicketState) -> None:
-    """One step. What goes wrong in it parks this ticket and no other."""
+def _run_agent(ctx: Context, agents: AgentRunner, action: Action) -> None:
+    ctx.store.hand_in(action, agents(ctx, action))
+
+
+_Arguments = ParamSpec("_Arguments")
+
+
+def _guarded(
+    ctx: Context,
+    ticket: TicketState,
+    step: Callable[Concatenate[Context, _Arguments], None],
+    *args: _Arguments.args,
+    **options: _Arguments.kwargs,
+) -> None:
+    """One step. What goes wrong in it parks this ticket and no other; what is stopped stays where it was."""
     try:
-        _STEPS[ticket.step](ctx, run, ticket)
+        step(ctx, *args, **options)
     except StoppedError:
         return
     except BacklogError as error:
-        park(ctx, ctx.store.ticket(run.id, ticket.id), first_line(error))
+        reason = first_line(error)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"internal error at {ticket.step}: {type(error).__name__}: {error} ({where.name}:{where.lineno})"
-        park(ctx, ctx.store.ticket(run.id, ticket.id), reason)
+    else:
+        return
+    ticket = ctx.store.ticket(ticket.run, ticket.id)
+    if not ticket.step.is_final and not ctx.stopping.is_set():
+        park(ctx, ticket, reason, open_action_of(ctx, ticket))

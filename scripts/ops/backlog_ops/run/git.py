@@ -1,12 +1,12 @@
 """Git, as an argv and never through a shell. All state changes of the repository go through here.
 
-Every call carries an explicit environment: no prompt, plain messages, and none of the caller's GIT_DIR-like
-variables, which would silently redirect it to another repository (a user's git hook exports them).
+Every call carries an explicit environment: no prompt, no editor, and none of the caller's GIT_DIR-like variables.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backlog_ops.errors import RepositoryError, UnreachableError
+from backlog_ops.run.processes import end_group, without_git_bindings
 
-# `git rev-parse --local-env-vars` names what binds git to one repository; these are all that matter to us.
-_REDIRECTING = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_PREFIX",
-    "GIT_NAMESPACE",
-)
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+BINARY_PROBE_BYTES = 8_000  # as git itself decides
 
 
 class GitError(RepositoryError):
@@ -34,15 +24,9 @@ class GitError(RepositoryError):
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without what would redirect or stop git."""
-    kept = {key: value for key, value in environ.items() if key not in _REDIRECTING}
-    return {
-        **kept,
-        "LC_ALL": "C",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_EDITOR": "true",
-    }
+    """The caller's environment without what would redirect git or make it wait for somebody."""
+    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_EDITOR": "true"}
+    return {**without_git_bindings(environ), **quiet}
 
 
 @dataclass(frozen=True)
@@ -55,24 +39,42 @@ class Git:
         return Git(folder)
 
     def run(
-        self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None, check: bool = True
+        self,
+        *args: str,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        timeout: float | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run `git ARGS`. Raises GitError on a non-zero exit (unless check=False), UnreachableError without git."""
+        """Run `git ARGS`, at most `timeout` seconds.
+
+        Raises GitError on a non-zero exit (unless check=False) and when the time is up, UnreachableError without
+        git. In a session of its own: Ctrl-C in the terminal stops the engine, which then lets git finish.
+        """
+        command = ["git", "-C", str(self.folder), *args]
+        pipe = subprocess.PIPE
         try:
-            done = subprocess.run(
-                ["git", "-C", str(self.folder), *args],
-                input=stdin,
-                stdin=subprocess.DEVNULL if stdin is None else None,
-                capture_output=True,
-                check=False,
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL if stdin is None else pipe,
+                stdout=pipe,
+                stderr=pipe,
                 env={**environment(os.environ), **(env or {})},
+                start_new_session=True,
             )
         except FileNotFoundError:
             raise UnreachableError("git: not found on the PATH; install git 2.25 or newer") from None
-        if check and done.returncode != 0:
-            said = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
-            raise GitError(f"git {args[0]}: {said[0] if said else f'exit {done.returncode}'}", said[1:6])
-        return done
+        try:
+            stdout, stderr = process.communicate(stdin, timeout)
+        except subprocess.TimeoutExpired:
+            raise GitError(f"git {args[0]}: no end after {timeout:g} s; a hook or a passphrase that waits?") from None
+        finally:
+            if process.returncode is None:
+                end_group(process)
+        if check and process.returncode != 0:
+            said = (stderr or stdout).decode("utf-8", "replace").strip().splitlines()
+            raise GitError(f"git {args[0]}: {said[0] if said else f'exit {process.returncode}'}", said[1:6])
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
     def text(self, *args: str, **options: object) -> str:
         """stdout of `git ARGS`, decoded, without the final newline."""
@@ -89,8 +91,10 @@ class Git:
 
     def branch(self) -> str | None:
         """The checked-out branch; None when HEAD is detached."""
-        done = self.run("symbolic-ref", "--quiet", "--short", "HEAD", check=False)
-        return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+        # Not --short: with a tag of the same name that prints `heads/main`.
+        done = self.run("symbolic-ref", "--quiet", "HEAD", check=False)
+        name = done.stdout.decode("utf-8", "replace").strip()
+        return name.removeprefix("refs/heads/") if done.returncode == 0 else None
 
     def tracked_changes(self) -> list[str]:
         """Tracked paths that differ from HEAD, in the index or the work tree."""
@@ -104,9 +108,19 @@ class Git:
         return [path.decode("utf-8", "surrogateescape") for path in raw.split(b"\0") if path]
 
     def diff(self, old: str, new: str) -> str:
-        """The patch between two trees: new files are in it, unlike in `git diff` of a work tree."""
-        options = ("--no-color", "--no-ext-diff", "--no-textconv", "--find-renames")
-        return self.run("diff", *options, old, new).stdout.decode("utf-8", "replace")
+        """The patch between two trees for people to judge: new files are in it, unlike in `git diff` of a work tree,
+        and text is shown as text whatever .gitattributes says. Binary files are named.
+        """
+        binary = [
+            path for path in self.paths_between(old, new) if self._is_binary(old, path) or self._is_binary(new, path)
+        ]
+        options = ("--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", "--text")
+        excludes = [f":(top,exclude,literal){path}" for path in binary]
+        patch = self.run("diff", *options, old, new, "--", ":/", *excludes).stdout.decode("utf-8", "replace")
+        return patch + "".join(f"Binary file {path} differs; its content is not shown.\n" for path in binary)
+
+    def _is_binary(self, tree: str, path: str) -> bool:
+        return b"\0" in (self.file_at(tree, path) or b"")[:BINARY_PROBE_BYTES]
 
     def file_at(self, tree: str, path: str) -> bytes | None:
         done = self.run("cat-file", "blob", f"{tree}:{path}", check=False)
@@ -120,14 +134,55 @@ class Git:
     def snapshot_tree(self, leave_out: Sequence[str] = ()) -> str:
         """The hash of a tree object that holds the work tree as it is, new files included, ignored ones not.
 
-        The real index is not touched. `leave_out` are paths that are there but belong to nobody's work (links).
+        The real index is not touched; a copy of it saves hashing what has not changed. `leave_out` are paths that
+        are there but belong to nobody's work (links).
         """
         with tempfile.TemporaryDirectory(prefix="backlog-ops-") as scratch:
-            index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
-            self.run("read-tree", "HEAD", env=index)
+            copy = Path(scratch) / "index"
+            index = {"GIT_INDEX_FILE": str(copy)}
+            try:
+                shutil.copyfile(self.folder / self.text("rev-parse", "--git-path", "index"), copy)
+            except FileNotFoundError:
+                self.run("read-tree", "HEAD", env=index)
             excludes = [f":(top,exclude,literal){path}" for path in leave_out]
             self.run("add", "-A", "--", ":/", *excludes, env=index)
             return self.text("write-tree", env=index)
+
+    def restore(self, tree: str, paths: Sequence[str]) -> None:
+        """Put files of the work tree back to what they are in `tree`, which may mean: not there."""
+        if not paths:
+            return
+        held = set(self.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", tree).stdout.split(b"\0"))
+        there = [path for path in paths if os.fsencode(path) in held]
+        if there:
+            listed = b"\0".join(os.fsencode(path) for path in there)
+            names = ("--pathspec-from-file=-", "--pathspec-file-nul")
+            self.run("--literal-pathspecs", "checkout", tree, *names, stdin=listed)
+            self.run("--literal-pathspecs", "reset", "--quiet", *names, stdin=listed)
+        for path in set(paths) - set(there):
+            target = self.folder / path
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+
+    def is_tracked(self, path: str) -> bool:
+        return bool(self.run("ls-files", "-z", "--", f":(top,literal){path}").stdout)
+
+    def ignored(self, paths: Sequence[str]) -> list[str]:
+        """Those of `paths` that git does not track and is told to ignore: they would never be committed."""
+        if not paths:
+            return []
+        listed = b"\0".join(os.fsencode(path) for path in paths)
+        found = self.run("check-ignore", "-z", "--stdin", stdin=listed, check=False).stdout
+        return [os.fsdecode(path) for path in found.split(b"\0") if path]
+
+    def has_commit_hooks(self) -> bool:
+        """Whether hooks of the repository take part in a commit, wherever core.hooksPath says they are."""
+        names = ("pre-commit", "prepare-commit-msg", "commit-msg")
+        return any(
+            os.access(self.folder / self.text("rev-parse", "--git-path", f"hooks/{name}"), os.X_OK) for name in names
+        )
 
     def move_ref(self, ref: str, new: str, old: str, why: str) -> None:
         """Compare-and-swap of a ref. Raises GitError when it no longer is `old` (40 zeros: must not exist)."""

@@ -11,6 +11,7 @@ from typing import Any
 from backlog_ops.domain.gates import Tier
 from backlog_ops.errors import RunStateError
 from backlog_ops.run.actions import LAUNCHER, agent_name, prompt_line
+from backlog_ops.run.agent_process import AgentProcess
 from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import RUN, DrivenError, holder
 from backlog_ops.run.progress import has_work, run_limit
@@ -87,7 +88,8 @@ def describe(ctx: Context, run: Run) -> dict[str, Any]:
     said = {"run": run.id, "wave": run.wave, "say": headline(ctx, run)}
     if run.state != "open":
         return {**said, "actions": [{"do": "done", "summary": run.summary or f"run {run.id} was {run.state}"}]}
-    actions = [_agent(ctx, action) for action in ctx.store.actions(run.id, "open")]
+    # Agents that a killed `backlog-ops run` left at work are waited for: nobody may do the same a second time.
+    actions = [_agent(ctx, a) for a in ctx.store.actions(run.id, "open") if not AgentProcess.of(a).is_at_work]
     return {**said, "actions": actions or [{"do": "wait", "seconds": WAIT_SECONDS}]}
 
 
@@ -129,5 +131,5 @@ def headline(ctx: Context, run: Run) -> str:
     counts = ctx.store.step_counts(run.id, run.wave if run.state == "open" else None)
     parts = [f"wave {min(run.wave, waves)} of {waves}" if waves else "planning waves"]
     parts += [f"{counts[step]} {_DOING.get(step, step.value)}" for step in Step if step in counts]
-    parts.append(f"${ctx.store.spent_nanousd(run.id) / 1e9:.4f} of ${run_limit(ctx, run) / 1e9:.2f}")
+    parts.append(f"{ctx.store.spent(run.id)} of ${run_limit(ctx, run) / 1e9:.2f}")
     return " · ".join(parts)

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from backlog_ops.domain.gates import TicketStatus
 from backlog_ops.domain.tickets import Ticket
@@ -55,6 +56,11 @@ def check_repository(ctx: Context) -> tuple[str, str]:
     if ctx.git.commit_of("refs/heads/backlog") is not None:
         # A run's branch is backlog/<run>, and git keeps no branch below another one.
         raise RepositoryError("backlog: a branch of this name is in the way; `git branch -m backlog …` renames it")
+    for name in ctx.settings.worktree.link:
+        if ctx.git.is_tracked(name):
+            raise ConfigurationError(
+                f"worktree.link: {name} is tracked by git, so every worktree has its own; take it out"
+            )
     dirty = ctx.git.tracked_changes()
     if dirty:
         more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
@@ -86,7 +92,7 @@ def select(ctx: Context, wanted: Sequence[str]) -> Selection:
         raise UsageError(f"{unknown[0]}: no such ticket in {folder} (ids are matched case-exactly)")
     chosen = [ticket for ticket in files.pending if not wanted or ticket.id in wanted]
     _all_committed(ctx, chosen)
-    return _ready(files, chosen)
+    return _ready(ctx, files, chosen)
 
 
 def _all_committed(ctx: Context, chosen: Sequence[Ticket]) -> None:
@@ -100,19 +106,30 @@ def _all_committed(ctx: Context, chosen: Sequence[Ticket]) -> None:
         raise RepositoryError(f"{missing[0]}: not committed; `git add` and commit the tickets first")
 
 
-def _ready(files: BacklogFiles, chosen: Sequence[Ticket]) -> Selection:
-    skipped = {ticket.id: _NOT_READY[ticket.status] for ticket in chosen if ticket.status in _NOT_READY}
-    ready = {ticket.id: ticket for ticket in chosen if ticket.id not in skipped}
-    shrinking = True
-    while shrinking:  # a ticket that is left out takes those with it that need it
-        shrinking = False
-        for ticket in list(ready.values()):
-            unmet = [d for d in ticket.depends_on if d not in ready and d not in files.completed]
-            if unmet:
-                skipped[ticket.id] = f"depends on {unmet[0]}, which is neither completed nor part of this run"
-                del ready[ticket.id]
-                shrinking = True
-    return Selection(tuple(ready.values()), skipped, files.completed)
+def _ready(ctx: Context, files: BacklogFiles, chosen: Sequence[Ticket]) -> Selection:
+    """Leave out what is not ready, and with it what needs it."""
+    waiting = _done_elsewhere(ctx)
+    skipped = {t.id: _NOT_READY[t.status] for t in chosen if t.status in _NOT_READY}
+    skipped.update({t.id: waiting[t.id] for t in chosen if t.id in waiting})
+    by_id = {ticket.id: ticket for ticket in chosen}
+    order = TopologicalSorter({t.id: [d for d in t.depends_on if d in by_id] for t in chosen})
+    for ticket_id in order.static_order():
+        for other in by_id[ticket_id].depends_on:
+            if other not in files.completed and (other not in by_id or other in skipped):
+                skipped.setdefault(ticket_id, f"depends on {other}, which is neither completed nor part of this run")
+    return Selection(tuple(t for t in chosen if t.id not in skipped), skipped, files.completed)
+
+
+def _done_elsewhere(ctx: Context) -> dict[str, str]:
+    """Tickets that an earlier run has done on a branch that is not merged: doing them again would pay twice."""
+    found = {}
+    for run in ctx.store.ended_runs():
+        tip = ctx.git.commit_of(run.ref)
+        if tip is not None and not ctx.git.is_ancestor(tip, "HEAD"):
+            for ticket in ctx.store.tickets(run.id):
+                if ticket.step is Step.DONE:
+                    found[ticket.id] = f"done on {run.branch}, which is not merged yet: `git merge {run.branch}`"
+    return found
 
 
 def open_run(ctx: Context, wanted: Sequence[str], max_nanousd: int | None) -> Run:
@@ -136,6 +153,7 @@ def open_run(ctx: Context, wanted: Sequence[str], max_nanousd: int | None) -> Ru
         id=run_id,
         state="open",
         created_at=ctx.clock(),
+        top=str(ctx.top),
         base_branch=branch,
         base_commit=commit,
         branch=f"backlog/{run_id}",
@@ -167,6 +185,7 @@ def _state(run: Run, ticket: Ticket) -> TicketState:
         base_commit=None,
         plan=None,
         work_tree=None,
+        note=None,
         approved_tree=None,
         message=None,
         commit_id=None,

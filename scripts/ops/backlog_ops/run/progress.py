@@ -9,6 +9,8 @@ from backlog_ops.run.store import Action, Run, TicketState
 
 _AGENT_GATES = {Step.PLAN: Gate.PLAN, Step.IMPLEMENT: Gate.IMPLEMENT, Step.REVIEW: Gate.REVIEW}
 
+_BUYING = frozenset({Step.PREPARE, Step.PLAN, Step.IMPLEMENT, Step.REVIEW})
+
 
 def open_action_of(ctx: Context, ticket: TicketState) -> Action | None:
     """The agent action this ticket waits for."""
@@ -30,10 +32,11 @@ def has_work(ctx: Context, run: Run) -> bool:
 def budget_left(ctx: Context, run: Run, ticket: TicketState) -> int:
     """Nano-dollars that may still be spent on this ticket: what is left of its own and of the run's budget."""
     per_ticket = ctx.settings.llm_ops.budget.per_ticket_nanousd
-    return min(
-        per_ticket - ctx.store.spent_nanousd(run.id, ticket.id),
-        run_limit(ctx, run) - ctx.store.spent_nanousd(run.id),
-    )
+    return min(per_ticket - ctx.store.spent(run.id, ticket.id).nanousd, run_left(ctx, run))
+
+
+def run_left(ctx: Context, run: Run) -> int:
+    return run_limit(ctx, run) - ctx.store.spent(run.id).nanousd
 
 
 def run_limit(ctx: Context, run: Run) -> int:
@@ -43,8 +46,8 @@ def run_limit(ctx: Context, run: Run) -> int:
 
 
 def over_budget(ctx: Context, run: Run, ticket: TicketState) -> str | None:
-    left = budget_left(ctx, run, ticket)
-    if left > 0:
+    """Why nothing more may be bought for this ticket, or None. LINT, COMMIT and MERGE buy nothing."""
+    if ticket.step not in _BUYING or budget_left(ctx, run, ticket) > 0:
         return None
-    spent = ctx.store.spent_nanousd(run.id, ticket.id) / 1e9
-    return f"budget: nothing left for this ticket (${spent:.4f} spent on it; llmOps.budget, --max-usd)"
+    spent = ctx.store.spent(run.id, ticket.id)
+    return f"budget: nothing left for this ticket ({spent} spent on it; llmOps.budget, --max-usd)"

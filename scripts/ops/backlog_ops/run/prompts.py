@@ -12,6 +12,7 @@ from backlog_ops.domain.tickets import Ticket
 from backlog_ops.domain.waves import WAVE_PLAN_SCHEMA
 from backlog_ops.llm.types import Prompt
 
+PLAN_FILES = 40
 PLAN_FILE_BYTES = 24_000  # how much of the files a ticket names goes into its plan prompt
 LISTED_PATHS = 400
 

@@ -25,6 +25,7 @@ class Run:
     id: str
     state: str  # open | done | aborted
     created_at: float
+    top: str
     base_branch: str
     base_commit: str
     branch: str
@@ -59,6 +60,7 @@ class TicketState:
     base_commit: str | None
     plan: str | None
     work_tree: str | None
+    note: str | None
     approved_tree: str | None
     message: str | None
     commit_id: str | None
@@ -75,7 +77,6 @@ class Action:
     rule: str
     brief: str
     hand_in: str | None
-    tree: str | None
     state: str  # open | handed-in | closed
     cause: str | None
 
@@ -114,6 +115,11 @@ def _ticket(row: sqlite3.Row) -> TicketState:
 def _action(row: sqlite3.Row) -> Action:
     values = {name: row[name] for name in Action.__dataclass_fields__}
     return Action(**{**values, "gate": Gate(values["gate"]), "tier": Tier(values["tier"])})
+
+
+def _printable(text: str) -> str:
+    """File names need not be UTF-8; what is kept about them is."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Store:
@@ -170,9 +176,9 @@ class Store:
         try:
             with self.transaction() as db:
                 db.execute(
-                    "INSERT INTO run (id, state, created_at, base_branch, base_commit, branch, wave, max_nanousd)"
-                    " VALUES (?, 'open', ?, ?, ?, ?, 0, ?)",
-                    (run.id, run.created_at, run.base_branch, run.base_commit, run.branch, run.max_nanousd),
+                    "INSERT INTO run (id, state, created_at, top, base_branch, base_commit, branch, wave, max_nanousd)"
+                    " VALUES (?, 'open', ?, ?, ?, ?, ?, 0, ?)",
+                    (run.id, run.created_at, run.top, run.base_branch, run.base_commit, run.branch, run.max_nanousd),
                 )
                 db.executemany(
                     "INSERT INTO ticket (run, id, path, title, text, position, step, reason)"
@@ -289,7 +295,7 @@ class Store:
                         verdict.tier.value,
                         int(verdict.passed),
                         verdict.tree,
-                        verdict.detail,
+                        _printable(verdict.detail),
                         self.clock(),
                     ),
                 )
@@ -302,20 +308,18 @@ class Store:
     @staticmethod
     def _update_ticket(db: sqlite3.Connection, run_id: str, ticket_id: str, changes: Mapping[str, Any]) -> None:
         for key, value in changes.items():
-            plain = value.value if isinstance(value, Step) else value
+            plain = _printable(value) if isinstance(value, str) else getattr(value, "value", value)
             db.execute(f"UPDATE ticket SET {key} = ? WHERE run = ? AND id = ?", (plain, run_id, ticket_id))
 
     # -- actions
 
-    def add_action(
-        self, ticket: TicketState, gate: Gate, attempt: int, tier: Tier, rule: str, tree: str | None
-    ) -> Action:
+    def add_action(self, ticket: TicketState, gate: Gate, attempt: int, tier: Tier, rule: str) -> Action:
         """Reserve an action's number; its brief is written next, then `open_action` shows it to the driver."""
         with self.transaction() as db:
             cursor = db.execute(
-                "INSERT INTO action (run, ticket, gate, attempt, tier, rule, brief, tree, state, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, '', ?, 'closed', ?)",
-                (ticket.run, ticket.id, gate.value, attempt, tier.value, rule, tree, self.clock()),
+                "INSERT INTO action (run, ticket, gate, attempt, tier, rule, brief, state, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, '', 'closed', ?)",
+                (ticket.run, ticket.id, gate.value, attempt, tier.value, rule, self.clock()),
             )
         number = cursor.lastrowid
         return self.action(int(number or 0))
@@ -425,7 +429,8 @@ class Store:
 
     def _say(self, db: sqlite3.Connection, run_id: str, ticket: str | None, text: str) -> None:
         db.execute(
-            "INSERT INTO event (run, at, ticket, text) VALUES (?, ?, ?, ?)", (run_id, self.clock(), ticket, text)
+            "INSERT INTO event (run, at, ticket, text) VALUES (?, ?, ?, ?)",
+            (run_id, self.clock(), ticket, _printable(text)),
         )
 
     def events(self, run_id: str, after: int = 0) -> list[Event]:
@@ -442,8 +447,8 @@ class Store:
 
     def receipts_of(self, action: Action) -> list[sqlite3.Row]:
         """Receipts of one agent action; their keys begin with it."""
-        prefix = f"{action.run}/{action.id}/"
-        return self._rows("SELECT * FROM ledger WHERE substr(key, 1, ?) = ? ORDER BY key", len(prefix), prefix)
+        prefix = f"{action.run}/{action.id}"
+        return self._rows("SELECT * FROM ledger WHERE key >= ? AND key < ? ORDER BY key", f"{prefix}/", f"{prefix}0")
 
-    def spent_nanousd(self, run_id: str, ticket: str | None = None) -> int:
-        return ledger.spent_nanousd(self.connection, run_id, ticket)
+    def spent(self, run_id: str, ticket: str | None = None) -> ledger.Spent:
+        return ledger.spent(self.connection, run_id, ticket)

@@ -11,6 +11,7 @@ from backlog_ops.domain.tickets import Ticket
 from backlog_ops.domain.waves import WavePlan, check_wave_plan, parse_wave_plan, plan_waves
 from backlog_ops.run.backlog import completed_ids, first_committed
 from backlog_ops.run.context import Context
+from backlog_ops.run.progress import run_left
 from backlog_ops.run.prompts import summary_prompt, wave_plan_prompt
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Run, TicketState
@@ -66,10 +67,12 @@ def close_wave(ctx: Context, run: Run) -> None:
         "project": ctx.project,
         "wave": run.wave,
         "tickets": [_facts(state) for state in states],
-        "cost_usd": round(ctx.store.spent_nanousd(run.id) / 1e9, 6),
+        "cost": str(ctx.store.spent(run.id)),
     }
     tier = entry_tier(Gate.SUMMARY, ctx.settings.llm_ops.routing)
-    answer, line = ask_gate(ctx, run, Gate.SUMMARY, tier, summary_prompt(facts))
+    answer, line = None, ""
+    if run_left(ctx, run) > 0:
+        answer, line = ask_gate(ctx, run, Gate.SUMMARY, tier, summary_prompt(facts))
     done = sum(state.step is Step.DONE for state in states)
     heading = f"wave {run.wave}: {done} of {len(states)} done"
     summary = f"{heading}. {answer.text.strip()}" if answer else f"{heading}."

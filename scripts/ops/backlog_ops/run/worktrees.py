@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from backlog_ops.errors import RepositoryError
-from backlog_ops.run.commands import Checks, run_checks
+from backlog_ops.errors import BacklogError, FindingsError, RepositoryError
+from backlog_ops.run.commands import run_checks
 from backlog_ops.run.context import Context
 from backlog_ops.run.store import Run, TicketState
 
@@ -35,13 +35,23 @@ def _link(ctx: Context, worktree: Path) -> None:
             os.symlink(source, target)
 
 
-def set_up(ctx: Context, worktree: Path) -> Checks:
-    """Run worktree.setupCommand in a fresh worktree; without one, nothing ran and nothing failed."""
+def set_up(ctx: Context, worktree: Path, commit: str) -> None:
+    """Run worktree.setupCommand in a fresh worktree. Raises FindingsError when it fails or leaves new files that
+    git does not ignore: they would be taken for the ticket's work. Tracked files it changed are put back.
+    """
     command = ctx.settings.worktree.setup_command
-    commands = [("worktree.setupCommand", command)] if command else []
-    return run_checks(
-        commands, worktree, ctx.top, ctx.settings.quality_gates.timeout_seconds, ctx.environ, ctx.stopping
-    )
+    if not command:
+        return
+    seconds = ctx.settings.quality_gates.timeout_seconds
+    checks = run_checks([("worktree.setupCommand", command)], worktree, ctx.top, seconds, ctx.environ, ctx.stopping)
+    if not checks.passed:
+        raise FindingsError(f"worktree.setupCommand failed: {checks.results[0].problem}: {checks.results[0].output}")
+    git = ctx.git.at(worktree)
+    tree = snapshot(ctx, worktree)
+    left = git.paths_between(commit, tree, only="A")
+    if left:
+        raise FindingsError(f"worktree.setupCommand left {left[0]}, which git does not ignore; add it to .gitignore")
+    git.restore(commit, git.paths_between(commit, tree))
 
 
 def snapshot(ctx: Context, worktree: Path) -> str:
@@ -49,22 +59,30 @@ def snapshot(ctx: Context, worktree: Path) -> str:
     return ctx.git.at(worktree).snapshot_tree(ctx.settings.worktree.link)
 
 
-def restore_path(ctx: Context, worktree: Path, tree: str, path: str) -> None:
-    """Put one path back to what it is in `tree`, which may mean: not there."""
-    if ctx.git.at(worktree).file_at(tree, path) is not None:
-        ctx.git.at(worktree).run("checkout", tree, "--", f":(top,literal){path}")
-        ctx.git.at(worktree).run("reset", "--quiet", "--", f":(top,literal){path}")
+def keep(ctx: Context, ticket: TicketState) -> None:
+    """Put the worktree's state on a ref of its own, so that a parked ticket's work outlives its worktree."""
+    worktree = ctx.worktree_path(ticket)
+    if ticket.base_commit is None or not worktree.is_dir():
         return
-    target = worktree / path
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)
+    try:
+        tree = snapshot(ctx, worktree)
+        commit = ctx.git.text("commit-tree", tree, "-p", ticket.base_commit, "-m", f"{ticket.id}: parked work")
+        ctx.git.run("update-ref", kept_ref(ticket), commit)
+    except (BacklogError, OSError) as error:
+        ctx.say(ticket, f"its work could not be kept: {error}")
+
+
+def kept_ref(ticket: TicketState) -> str:
+    return f"refs/backlog/{ticket.run}/{ticket.id}"
 
 
 def remove(ctx: Context, ticket: TicketState) -> None:
-    with ctx.merging:
-        _forget(ctx, ctx.worktree_path(ticket))
+    """Remove a worktree that is no longer needed. What cannot be removed is said and left to `clean`."""
+    try:
+        with ctx.merging:
+            _forget(ctx, ctx.worktree_path(ticket))
+    except (BacklogError, OSError) as error:
+        ctx.say(ticket, f"its worktree could not be removed: {error}")
 
 
 def remove_all(ctx: Context, run: Run) -> None:

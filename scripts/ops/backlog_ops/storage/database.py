@@ -21,6 +21,7 @@ MIGRATIONS = (
         state        TEXT NOT NULL CHECK (state IN ('open', 'done', 'aborted')),
         created_at   REAL NOT NULL,            -- Unix seconds
         ended_at     REAL,
+        top          TEXT NOT NULL,            -- the work tree it belongs to; linked ones share this database
         base_branch  TEXT NOT NULL,            -- the branch the run began on and ends in
         base_commit  TEXT NOT NULL,            -- its commit at the start
         branch       TEXT NOT NULL,            -- backlog/<run>: where tickets are merged meanwhile
@@ -48,6 +49,7 @@ MIGRATIONS = (
         plan         TEXT,                     -- the accepted PLAN answer, JSON
         approved_tree TEXT,                    -- the tree hash that REVIEW approved
         work_tree    TEXT,                     -- the tree hash that is being judged: LINT, REVIEW, COMMIT
+        note         TEXT,                     -- what the engine took back of the attempt, for the next one
         message      TEXT,                     -- the commit message COMMIT settled on
         commit_id    TEXT,                     -- the ticket's own commit; on the run's branch once it is done
         PRIMARY KEY (run, id)
@@ -63,7 +65,6 @@ MIGRATIONS = (
         rule         TEXT NOT NULL,            -- the routing rule that decided the tier
         brief        TEXT NOT NULL,
         hand_in      TEXT,                     -- the file the sub-agent writes; NULL: git is the hand-in
-        tree         TEXT,                     -- the worktree's tree hash when the action was opened
         state        TEXT NOT NULL CHECK (state IN ('open', 'handed-in', 'closed')),
         cause        TEXT,                     -- why the attempt died, where it did
         created_at   REAL NOT NULL,
@@ -115,7 +116,7 @@ MIGRATIONS = (
         latency_ms       INTEGER NOT NULL,
         outcome          TEXT NOT NULL,        -- answered | refused | cut | empty | invalid | unreachable | …
         fallback_cause   TEXT,                 -- why the call before this one in the chain did not do
-        escalation_rule  TEXT,                 -- the routing rule, where it raised the tier
+        escalation_rule  TEXT,                 -- the routing rule that decided the tier
         tags             TEXT NOT NULL DEFAULT '{}'
     ) WITHOUT ROWID;
     CREATE INDEX ledger_by_run ON ledger (run, ticket);

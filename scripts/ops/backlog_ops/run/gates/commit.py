@@ -7,18 +7,20 @@ from pathlib import Path, PurePosixPath
 
 from backlog_ops.domain.commits import commit_area, commit_type, message_problem, template_message
 from backlog_ops.domain.gates import Gate, TicketStatus
-from backlog_ops.domain.tickets import with_status
+from backlog_ops.domain.tickets import FileAction, with_status
 from backlog_ops.domain.write_set import outside
 from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
-from backlog_ops.run.gates.implement import allowed_paths
+from backlog_ops.run.gates.implement import allowed_paths, plan_of
 from backlog_ops.run.gates.lint import run_in_worktree
-from backlog_ops.run.gates.outcome import fail, park
+from backlog_ops.run.gates.outcome import fail, park, verdict_on
 from backlog_ops.run.git import Git, GitError
 from backlog_ops.run.prompts import commit_prompt
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Run, TicketState
 from backlog_ops.run.text_gates import ask_gate
+
+_MAY_GO = (FileAction.DELETE, FileAction.UNKNOWN)
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
@@ -33,13 +35,37 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
             fail(ctx, ticket, Gate.REVIEW, "The files changed after the approval.", "not the tree that was approved")
             return
         try:
-            _commit(git, ticket, wanted, completed)
+            _commit(ctx, git, ticket, wanted, completed)
         except GitError as error:
             _uncommit(ctx, git, ticket)
-            said = "\n".join([error.message, *error.details])
-            fail(ctx, ticket, Gate.LINT, f"`git commit` was refused by the repository:\n{said}", error.message)
+            _refused(ctx, git, ticket, error)
             return
     ctx.store.update_ticket(ticket, commit_id=git.commit_of("HEAD"), step=Step.MERGE)
+
+
+def _refused(ctx: Context, git: Git, ticket: TicketState, error: GitError) -> None:
+    """A hook that mended files: judge them again, once. One that said no: a failed gate. No hook: a person's matter."""
+    said = "\n".join([error.message, *error.details])
+    if not git.has_commit_hooks():
+        park(ctx, ticket, f"git could not commit: {said}")
+        return
+    tree = worktrees.snapshot(ctx, git.folder)
+    strays = outside(git.paths_between(ticket.approved_tree or "", tree), allowed_paths(ctx, ticket))
+    git.restore(ticket.approved_tree or "", strays)
+    tree = worktrees.snapshot(ctx, git.folder)
+    mended_before = any(v.gate is Gate.COMMIT and v.attempt == ticket.attempt for v in ctx.store.verdicts(ticket))
+    if tree == ticket.approved_tree or mended_before:
+        fail(ctx, ticket, Gate.LINT, f"`git commit` was refused by the repository's hooks:\n{said}", error.message)
+        return
+    ctx.store.settle(
+        ticket,
+        f"COMMIT: a hook changed files ({error.message}); checked and reviewed again",
+        verdict=verdict_on(ctx, ticket, Gate.COMMIT, False, said),
+        step=Step.LINT,
+        work_tree=tree,
+        approved_tree=None,
+        message=None,
+    )
 
 
 def _message(ctx: Context, run: Run, ticket: TicketState) -> str:
@@ -96,21 +122,28 @@ def _is_committed(git: Git, ticket: TicketState, wanted: str) -> bool:
     )
 
 
-def _commit(git: Git, ticket: TicketState, wanted: str, completed: str) -> None:
+def _commit(ctx: Context, git: Git, ticket: TicketState, wanted: str, completed: str) -> None:
     git.run("read-tree", wanted)
     git.run("checkout-index", "--force", "--", completed)
     (git.folder / ticket.path).unlink(missing_ok=True)
-    git.run("commit", "--quiet", "--cleanup=whitespace", "-F", "-", stdin=(ticket.message or "").encode())
+    git.run(
+        "commit",
+        "--quiet",
+        "--cleanup=whitespace",
+        "-F",
+        "-",
+        stdin=(ticket.message or "").encode(),
+        timeout=ctx.settings.quality_gates.timeout_seconds,
+    )
     if git.text("rev-parse", "HEAD^{tree}") != wanted:
         raise GitError("a commit hook changed the tree that was approved")
 
 
-def _uncommit(ctx: Context, git: Git, ticket: TicketState) -> None:
-    """Back to uncommitted work on the recorded base, the ticket file where it was."""
-    base = ticket.base_commit or ""
+def _uncommit(ctx: Context, git: Git, ticket: TicketState, base: str = "") -> None:
+    """Back to uncommitted work on `base` (default: the recorded one), the ticket file where it was."""
+    base = base or ticket.base_commit or ""
     git.run("reset", "--quiet", "--mixed", base)
-    for path in (_completed_path(ctx, ticket), ticket.path):
-        worktrees.restore_path(ctx, git.folder, base, path)
+    git.restore(base, [_completed_path(ctx, ticket), ticket.path])
 
 
 def merge(ctx: Context, run: Run, ticket: TicketState) -> None:
@@ -142,19 +175,21 @@ def _rebased(ctx: Context, ticket: TicketState, tip: str) -> str | None:
         git.run("rebase", "--abort", check=False)
         park(ctx, ticket, f"merge conflict with what was merged before it: {error.message}")
         return None
-    checks, _tree = run_in_worktree(ctx, ticket)
+    checks, _tree = run_in_worktree(ctx, ticket, git.text("rev-parse", "HEAD^{tree}"))
     if checks.passed:
         return git.commit_of("HEAD")
-    ticket = ctx.store.update_ticket(ticket, base_commit=tip)
-    _uncommit(ctx, git, ticket)
+    _uncommit(ctx, git, ticket, tip)
     failed = checks.results[-1]
-    fail(ctx, ticket, Gate.LINT, checks.report(), f"on the merged base: {failed.name}: {failed.problem}")
+    headline = f"on the merged base: {failed.name}: {failed.problem}"
+    fail(ctx, ticket, Gate.LINT, checks.report(), headline, base_commit=tip)
     return None
 
 
 def _deletes_only_what_it_named(ctx: Context, ticket: TicketState, tip: str, commit: str) -> bool:
+    """Whether everything the commit removes was to be removed: by the plan, or by a ticket that lets it open."""
+    may_go = {file.path for file in ctx.parsed(ticket).affected_files if file.action in _MAY_GO}
     deleted = ctx.git.paths_between(tip, commit, only="D")
-    strays = outside(deleted, allowed_paths(ctx, ticket) | {ticket.path})
+    strays = outside(deleted, may_go | plan_of(ticket).deleted_paths | {ticket.path})
     if strays:
-        park(ctx, ticket, f"refused to merge: it would delete {strays[0]}, which the ticket does not name")
+        park(ctx, ticket, f"refused to merge: it would delete {strays[0]}, which the ticket does not name for that")
     return not strays

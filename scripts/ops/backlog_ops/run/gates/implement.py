@@ -46,8 +46,7 @@ def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures
     assert decision.tier is not None and ticket.worktree is not None
     worktree = ctx.worktree_path(ticket)
     number = ticket.attempt + 1
-    tree = worktrees.snapshot(ctx, worktree)
-    action = ctx.store.add_action(ticket, Gate.IMPLEMENT, number, decision.tier, decision.rule.value, tree)
+    action = ctx.store.add_action(ticket, Gate.IMPLEMENT, number, decision.tier, decision.rule.value)
     rules = [name for name in ctx.settings.code_rules_files if (worktree / name).is_file()]
     text = briefs.implement_brief(
         ticket, action, worktree, plan_of(ticket), sorted(allowed_paths(ctx, ticket)), rules, failures
@@ -56,24 +55,40 @@ def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures
 
 
 def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:
-    """A failed attempt is one that died, changed nothing, or changed what it must not."""
+    """A failed attempt is one that died or changed nothing. What it must not change is put back."""
     if action.cause:
         # Nobody judged anything: the attempt counts, a gate failure does not.
         ctx.store.settle(ticket, f"IMPLEMENT attempt {action.attempt} died: {action.cause}", action=action)
         return
+    delete_planned(ctx, ticket)
     worktree = ctx.worktree_path(ticket)
+    git, base = ctx.git.at(worktree), ticket.base_commit or ""
+    strays = outside(git.paths_between(base, worktrees.snapshot(ctx, worktree)), allowed_paths(ctx, ticket))
+    git.restore(base, strays)
+    judged_before = ticket.work_tree or git.text("rev-parse", f"{base}^{{tree}}")
     tree = worktrees.snapshot(ctx, worktree)
-    ticket = ctx.store.update_ticket(ticket, work_tree=tree)
-    changed = ctx.git.paths_between(ticket.base_commit or "", tree)
-    strays = outside(changed, allowed_paths(ctx, ticket))
-    if not changed or tree == action.tree:
-        detail = "The attempt ended without changing any file."
+    ticket = ctx.store.update_ticket(ticket, work_tree=tree, note=_note(strays))
+    if tree == judged_before:
+        detail = "\n\n".join(filter(None, [ticket.note, "The attempt ended without changing any file it may change."]))
         fail(ctx, ticket, Gate.LINT, detail, "the attempt changed nothing", action)
-    elif strays:
-        listed = "\n".join(f"- {path}" for path in strays)
-        detail = f"These files were changed but are not among the files of this ticket; put them back:\n{listed}"
-        headline = f"{len(strays)} files outside the write-set, such as {strays[0]}"
-        fail(ctx, ticket, Gate.LINT, detail, headline, action)
-    else:
-        said = f"IMPLEMENT {effort(ctx, action)} · {len(changed)} files changed"
-        ctx.store.settle(ticket, said, action=action, step=Step.LINT)
+        return
+    said = f"IMPLEMENT {effort(ctx, action)} · {len(git.paths_between(base, tree))} files changed"
+    if strays:
+        said += f" · {len(strays)} outside the write-set put back, such as {strays[0]}"
+    ctx.store.settle(ticket, said, action=action, step=Step.LINT)
+
+
+def _note(strays: list[str]) -> str | None:
+    """What the next attempt is told about files that were not the ticket's to change."""
+    if not strays:
+        return None
+    listed = "\n".join(f"- {path}" for path in strays)
+    return f"These files are not among the files of this ticket; what was done to them was taken back:\n{listed}"
+
+
+def delete_planned(ctx: Context, ticket: TicketState) -> None:
+    """Remove what the plan deletes: an implementer has no tool for it, and the plan was accepted."""
+    worktree = ctx.worktree_path(ticket)
+    for path in plan_of(ticket).deleted_paths:
+        if (worktree / path).is_file() or (worktree / path).is_symlink():
+            (worktree / path).unlink()

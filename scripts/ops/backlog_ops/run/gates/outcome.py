@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from backlog_ops.domain.gates import Gate, Tier
+from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, TicketState, Verdict
 
 
 def park(ctx: Context, ticket: TicketState, reason: str, action: Action | None = None) -> None:
-    """Take the ticket out of the run, with its history; the run goes on."""
+    """Take the ticket out of the run, with its history and its work; the run goes on."""
+    worktrees.keep(ctx, ticket)
     ctx.store.settle(ticket, f"parked: {reason}", action=action, cause=reason, step=Step.PARKED, reason=reason)
 
 
@@ -20,6 +22,7 @@ def fail(
     detail: str,
     headline: str,
     action: Action | None = None,
+    **changes: str,
 ) -> None:
     """A failed LINT or REVIEW verdict: one more quality-gate failure, and back to IMPLEMENT, which routes."""
     ctx.store.settle(
@@ -31,6 +34,7 @@ def fail(
         fails=ticket.fails + 1,
         approved_tree=None,
         message=None,
+        **changes,
     )
 
 

@@ -15,7 +15,7 @@ from backlog_ops.run.briefs import open_text_action
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.hand_ins import read_json
-from backlog_ops.run.prompts import PLAN_FILE_BYTES, plan_prompt
+from backlog_ops.run.prompts import PLAN_FILE_BYTES, PLAN_FILES, plan_prompt
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run, TicketState
 from backlog_ops.run.text_gates import ask_gate
@@ -29,9 +29,10 @@ def prepare(ctx: Context, run: Run, ticket: TicketState) -> None:
     commit = ctx.git.commit_of(run.ref)
     assert commit is not None, "the branch is made before the first wave"
     path = worktrees.create(ctx, ticket, commit)
-    checks = worktrees.set_up(ctx, path)
-    if not checks.passed:
-        park(ctx, ticket, f"worktree.setupCommand failed: {checks.report()[:2000]}")
+    worktrees.set_up(ctx, path, commit)
+    unseen = ctx.git.at(path).ignored([file.path for file in ctx.parsed(ticket).affected_files])
+    if unseen:
+        park(ctx, ticket, f"{unseen[0]}: named by the ticket, but git is told to ignore it; it would not be committed")
         return
     ctx.store.update_ticket(ticket, step=Step.PLAN, worktree=str(path), base_commit=commit)
 
@@ -62,7 +63,7 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
         decision.tier,
         prompt,
         ticket=ticket,
-        accept=lambda _text, parsed: plan_problem(parsed),
+        accept=lambda _text, parsed: _problem(ctx, ticket, parsed),
         rule=decision.rule.value,
     )
     if answer is not None:
@@ -75,9 +76,18 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
         open_text_action(ctx, ticket, Gate.PLAN, tier, decision.rule.value, prompt, PLAN_SCHEMA)
 
 
+def _problem(ctx: Context, ticket: TicketState, answer: Any) -> str | None:
+    """Why a schema-valid answer cannot be used: by its own words, or for what git would do with its files."""
+    problem = plan_problem(answer)
+    if problem:
+        return problem
+    unseen = ctx.git.at(ctx.worktree_path(ticket)).ignored([file["path"] for file in answer["files"]])
+    return f"files: {unseen[0]!r} is ignored by git and would not be committed" if unseen else None
+
+
 def _take_hand_in(ctx: Context, ticket: TicketState, action: Action) -> None:
     answer, problem = read_json(Path(action.hand_in or ""), PLAN_SCHEMA)
-    problem = action.cause or problem or plan_problem(answer)
+    problem = action.cause or problem or _problem(ctx, ticket, answer)
     if problem:
         park(ctx, ticket, f"no usable plan: {problem}", action)
     else:
@@ -118,7 +128,7 @@ def _nearest_first(ticket: Ticket, paths: list[str]) -> list[str]:
 def _contents(ctx: Context, commit: str, paths: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     left = PLAN_FILE_BYTES
-    for path in paths:
+    for path in paths[:PLAN_FILES]:
         data = ctx.git.file_at(commit, path)
         if data is None or b"\0" in data[:8000]:
             continue

@@ -16,7 +16,7 @@ from backlog_ops.run.hand_ins import read_json
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Action, Run, TicketState
 
-DEAD_REVIEWERS = 2  # so many reviewers may end without a readable verdict before that counts as a failed review
+DEAD_REVIEWERS = 2  # so many reviewers may end without a readable verdict before the ticket is parked
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
@@ -33,9 +33,7 @@ def _open(ctx: Context, ticket: TicketState) -> None:
         park(ctx, ticket, decision.reason)
         return
     worktree = ctx.worktree_path(ticket)
-    action = ctx.store.add_action(
-        ticket, Gate.REVIEW, ticket.attempt, decision.tier, decision.rule.value, ticket.work_tree
-    )
+    action = ctx.store.add_action(ticket, Gate.REVIEW, ticket.attempt, decision.tier, decision.rule.value)
     verdicts = ctx.store.verdicts(ticket)
     gate_output = next((v.detail for v in reversed(verdicts) if v.gate is Gate.LINT and v.passed), "")
     text = briefs.review_brief(
@@ -84,13 +82,12 @@ def _take_verdict(ctx: Context, ticket: TicketState, action: Action) -> None:
 
 
 def _no_verdict(ctx: Context, ticket: TicketState, action: Action, problem: str) -> None:
-    """Ask one more reviewer before the attempt pays for it: the code may be fine."""
+    """Ask one more reviewer, then a person: nobody has found fault with the code, so nobody is asked to change it."""
     if ctx.store.died(ticket, Gate.REVIEW, ticket.attempt) + 1 < DEAD_REVIEWERS:
         said = f"REVIEW #{ticket.attempt}: no readable verdict: {problem}"
         ctx.store.settle(ticket, said, action=action, cause=problem)
     else:
-        detail = f"No reviewer gave a readable verdict: {problem}"
-        fail(ctx, ticket, Gate.REVIEW, detail, f"no readable verdict: {problem}", action)
+        park(ctx, ticket, f"no reviewer gave a readable verdict: {problem}", action)
 
 
 def _lines(ctx: Context, ticket: TicketState, path: str) -> list[str] | None:

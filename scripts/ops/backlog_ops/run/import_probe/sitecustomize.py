@@ -24,9 +24,8 @@ def _report(target: str, base: str, own: str) -> None:
         if path.startswith((sys.prefix + os.sep, sys.base_prefix + os.sep)) or not path.startswith(base):
             continue
         foreign.append([name, path])
-    if foreign:
-        with open(target, "a") as out:
-            out.write(json.dumps(foreign[:20]) + "\n")
+    with open(target, "a") as out:
+        out.write(json.dumps(foreign[:20]) + "\n")
 
 
 def _install() -> None:
