@@ -22,7 +22,8 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.engine import work
 from backlog_ops.run.git import Git
 from backlog_ops.run.opening import open_run
-from backlog_ops.run.store import Action, Run, Store, TicketState
+from backlog_ops.run.rows import Action, Run, TicketState
+from backlog_ops.run.store import Store
 from backlog_ops.storage.config_file import load_prices, require_settings
 from backlog_ops.storage.locations import state_folder
 

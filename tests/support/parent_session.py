@@ -30,7 +30,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.engine import work
 from backlog_ops.run.hand_over import hand_over
 from backlog_ops.run.opening import open_run
-from backlog_ops.run.store import Action, Run
+from backlog_ops.run.rows import Action, Run
 from backlog_ops.storage.locations import PLUGIN_ROOT
 from tests.support.lab import Lab, ticket_text
 

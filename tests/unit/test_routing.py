@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlog_ops.domain.gates import Complexity, Gate, GateKind, Tier
+from backlog_ops.domain.gates import Complexity, Gate, Tier
 from backlog_ops.domain.routing import FRONTIER_TAGS, Decision, History, Rule, entry_tier, route
 from backlog_ops.domain.settings import Routing
 
@@ -24,11 +24,12 @@ DEFAULT = Routing(
     max_attempts=3,
 )
 
-with_tools = st.sampled_from([tier for tier in Tier if tier.can_edit_files])
+AGENT_GATES = (Gate.IMPLEMENT, Gate.REVIEW)
+with_tools = st.sampled_from([tier for tier in Tier if tier is not Tier.FREE])
 # What validate_config.py accepts: agent gates with tools, the escalation tier not below any entry tier.
 routings = st.builds(
     lambda text, agent, escalation, escalations, attempts: Routing(
-        entry={gate: min((agent if gate.kind is GateKind.AGENT else text), escalation) for gate in DEFAULT.entry},
+        entry={gate: min((agent if gate in AGENT_GATES else text), escalation) for gate in DEFAULT.entry},
         escalation=escalation,
         max_escalations=escalations,
         max_attempts=attempts,
@@ -54,12 +55,12 @@ def not_cheaper(less: Decision, more: Decision) -> bool:
 def test_every_input_has_a_decision_with_its_reason(gate, tags, complexity, history, routing):
     decision = route(gate, tags, complexity, history, routing)
     assert decision.reason
-    assert decision.parks == (decision.rule in (Rule.ATTEMPTS_USED, Rule.ESCALATIONS_USED))
+    assert (decision.tier is None) == (decision.rule in (Rule.ATTEMPTS_USED, Rule.ESCALATIONS_USED))
 
 
 @given(gates, tag_sets, complexities, histories, routings)
 def test_agent_gates_never_get_the_tier_without_tools(gate, tags, complexity, history, routing):
-    if gate.kind is GateKind.AGENT:
+    if gate in AGENT_GATES:
         assert route(gate, tags, complexity, history, routing).tier is not Tier.FREE
 
 
@@ -73,8 +74,8 @@ def test_more_failures_tags_or_complexity_never_yield_a_cheaper_tier(gate, tags,
     assert not_cheaper(base, route(gate, tags, low, less, routing))
     assert not_cheaper(base, route(gate, plain, high, less, routing))
     assert not_cheaper(base, route(gate, plain, low, more, routing))
-    if base.parks:
-        assert route(gate, plain, low, more, routing).parks
+    if base.tier is None:
+        assert route(gate, plain, low, more, routing).tier is None
 
 
 @given(tag_sets, complexities, routings, st.booleans())
@@ -82,7 +83,7 @@ def test_a_ticket_that_always_fails_is_parked_within_the_bounds(tags, complexity
     fails = attempts = moves = 0
     while True:
         decision = route(Gate.IMPLEMENT, tags, complexity, History(fails, attempts), routing)
-        if decision.parks:
+        if decision.tier is None:
             break
         moves += decision.rule is Rule.FAILS_ESCALATE and complexity is not Complexity.HIGH
         attempts += 1

@@ -16,7 +16,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import CLEAN, RUN, driving, holder
 from backlog_ops.run.engine import work
 from backlog_ops.run.opening import open_run
-from backlog_ops.run.store import Run
+from backlog_ops.run.rows import Run
 
 EVENT_POLL_SECONDS = 0.1
 

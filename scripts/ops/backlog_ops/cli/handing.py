@@ -12,7 +12,7 @@ from backlog_ops.cli.opening import latest_run, open_context
 from backlog_ops.errors import EXIT_FINDINGS, EXIT_OK, RunStateError, UsageError
 from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import hand_over
-from backlog_ops.run.store import Action, Run
+from backlog_ops.run.rows import Action, Run
 
 START_SECONDS = 18.0  # contracts.md: start answers within 20 s, next within 100 s
 NEXT_SECONDS = 95.0

@@ -9,7 +9,8 @@ from pathlib import Path
 from backlog_ops.errors import RepositoryError, RunStateError
 from backlog_ops.run.context import Context
 from backlog_ops.run.git import Git, open_repository
-from backlog_ops.run.store import Run, Store
+from backlog_ops.run.rows import Run
+from backlog_ops.run.store import Store
 from backlog_ops.storage.config_file import load_prices, require_settings
 from backlog_ops.storage.locations import WORK_FOLDER_NAME, find_repository, state_folder
 

@@ -22,8 +22,9 @@ from backlog_ops.run.backlog import first_committed
 from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import headline
 from backlog_ops.run.opening import Selection
+from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.stats import local_model_stats
-from backlog_ops.run.store import Run, TicketState
+from backlog_ops.run.worktrees import kept_ref
 from backlog_ops.storage import config_file
 from backlog_ops.storage.locations import CONFIG_FILE_NAME
 
@@ -228,7 +229,7 @@ def print_outcome(ctx: Context, run: Run, form: str) -> None:
 def print_ticket(ctx: Context, state: TicketState, form: str) -> None:
     """All there is about one ticket of a run."""
     verdicts = ctx.store.verdicts(state)
-    tree = state.commit_id or state.work_tree
+    tree = state.commit_id or ctx.git.commit_of(kept_ref(state)) or state.work_tree
     diff = ctx.git.diff(state.base_commit, tree) if state.base_commit and tree else ""
     folder = ctx.work_folder / "runs" / state.run / state.id
     briefs = [str(path) for path in sorted(folder.glob("*/brief.md"))]

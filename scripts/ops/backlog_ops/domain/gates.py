@@ -32,19 +32,9 @@ class Tier(_Ordered):
     FRONTIER = "frontier"
 
     @property
-    def can_edit_files(self) -> bool:
-        return self is not Tier.FREE
-
-    @property
     def host_model(self) -> str | None:
         """The `model:` Claude Code's Agent tool takes; None where the tier has no alias of its own."""
         return {Tier.CHEAP: "haiku", Tier.BALANCED: "sonnet"}.get(self)
-
-
-class GateKind(enum.Enum):
-    TEXT = "text"  # no tools: run by the engine through the model chain
-    AGENT = "agent"  # needs Read/Edit/Bash: run by a sub-agent
-    SCRIPT = "script"  # configured commands, judged by exit code
 
 
 class Gate(enum.Enum):
@@ -59,12 +49,6 @@ class Gate(enum.Enum):
     REVIEW = "REVIEW"
     COMMIT = "COMMIT"
     SUMMARY = "SUMMARY"
-
-    @property
-    def kind(self) -> GateKind:
-        if self in (Gate.IMPLEMENT, Gate.REVIEW):
-            return GateKind.AGENT
-        return GateKind.SCRIPT if self is Gate.LINT else GateKind.TEXT
 
     @property
     def escalates(self) -> bool:

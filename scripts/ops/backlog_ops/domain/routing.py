@@ -57,10 +57,6 @@ class Decision:
     rule: Rule
     reason: str
 
-    @property
-    def parks(self) -> bool:
-        return self.tier is None
-
 
 def entry_tier(gate: Gate, routing: Routing) -> Tier:
     """The tier of a gate for a plain ticket that has not failed."""

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from backlog_ops.domain.gates import Gate
-from backlog_ops.run.store import Action
+from backlog_ops.run.rows import Action
 from backlog_ops.storage.locations import PLUGIN_ROOT
 
 LAUNCHER = PLUGIN_ROOT / "bin" / "backlog-ops"

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from backlog_ops.errors import RunStateError
-from backlog_ops.run.store import Action
+from backlog_ops.run.rows import Action
 
 # SIGINT makes `claude` print what it cost so far (after 2 s at most); SIGTERM would lose that.
 ENDING = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0))

@@ -14,7 +14,7 @@ from backlog_ops.llm.types import Prompt
 from backlog_ops.run.actions import check_command, hand_in_path
 from backlog_ops.run.context import Context
 from backlog_ops.run.prompts import fenced
-from backlog_ops.run.store import Action, TicketState, Verdict
+from backlog_ops.run.rows import Action, TicketState, Verdict
 
 
 def _head(ticket: TicketState, action: Action, worktree: Path) -> list[str]:

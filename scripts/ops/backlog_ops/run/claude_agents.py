@@ -28,7 +28,7 @@ from backlog_ops.run.commands import STOP_CHECK_SECONDS
 from backlog_ops.run.context import Context
 from backlog_ops.run.processes import StoppedError, without_git_bindings
 from backlog_ops.run.progress import budget_left
-from backlog_ops.run.store import Action
+from backlog_ops.run.rows import Action
 from backlog_ops.storage.locations import PLUGIN_ROOT
 
 # Only what the gate asked for may shape it: no hooks, no CLAUDE.md (the brief names the rule files), no git advice.

@@ -6,8 +6,8 @@ from backlog_ops.errors import BacklogError
 from backlog_ops.run import worktrees
 from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.context import Context
+from backlog_ops.run.rows import Run
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Run
 from backlog_ops.run.text_gates import first_line
 
 

@@ -13,7 +13,8 @@ from backlog_ops.domain.pricing import PriceTable
 from backlog_ops.domain.settings import Settings
 from backlog_ops.errors import RepositoryError, RunStateError
 from backlog_ops.run.git import Git
-from backlog_ops.run.store import Run, Store, TicketState
+from backlog_ops.run.rows import Run, TicketState
+from backlog_ops.run.store import Store
 from backlog_ops.storage.locations import WORK_FOLDER_NAME
 
 if TYPE_CHECKING:  # parsing a ticket needs YAML: 15 ms that `next` does not pay

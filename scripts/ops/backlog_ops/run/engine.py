@@ -19,8 +19,8 @@ from backlog_ops.run.gates import commit, implement, lint, plan, review
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.processes import StoppedError
 from backlog_ops.run.progress import has_work, open_action_of, over_budget
+from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, Run, TicketState
 from backlog_ops.run.text_gates import first_line
 
 GateStep = Callable[[Context, Run, TicketState], None]

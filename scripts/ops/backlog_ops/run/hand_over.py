@@ -15,8 +15,8 @@ from backlog_ops.run.agent_process import AgentProcess
 from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import RUN, DrivenError, holder
 from backlog_ops.run.progress import has_work, run_limit
+from backlog_ops.run.rows import Action, Run
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, Run
 
 POLL_SECONDS = 0.05
 WAIT_SECONDS = 5  # what a parent is told to wait when the engine's own work takes longer

@@ -21,8 +21,8 @@ from backlog_ops.errors import (
 from backlog_ops.run.backlog import BacklogFiles, read_backlog
 from backlog_ops.run.context import Context
 from backlog_ops.run.git import GitError
+from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Run, TicketState
 
 _NOT_READY = {
     TicketStatus.NEEDS_INVESTIGATION: "needs-investigation: its status says so",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.run.context import Context
+from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, Run, TicketState
 
 _AGENT_GATES = {Step.PLAN: Gate.PLAN, Step.IMPLEMENT: Gate.IMPLEMENT, Step.REVIEW: Gate.REVIEW}
 

@@ -9,112 +9,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.errors import RunStateError
 from backlog_ops.money import ledger
+from backlog_ops.run.rows import Action, Event, Run, TicketState, Verdict, action_of, run_of, ticket_of
 from backlog_ops.run.steps import Step
 from backlog_ops.storage.database import connect
-
-
-@dataclass(frozen=True)
-class Run:
-    id: str
-    state: str  # open | done | aborted
-    created_at: float
-    top: str
-    base_branch: str
-    base_commit: str
-    branch: str
-    wave: int  # 0 until the waves are planned
-    wave_source: str | None
-    max_nanousd: int | None
-    summary: str | None
-
-    @property
-    def ref(self) -> str:
-        """The full name of its branch: a tag of the same name cannot be taken for it."""
-        return f"refs/heads/{self.branch}"
-
-    @property
-    def base_ref(self) -> str:
-        return f"refs/heads/{self.base_branch}"
-
-
-@dataclass(frozen=True)
-class TicketState:
-    run: str
-    id: str
-    path: str
-    title: str
-    text: str
-    wave: int | None
-    step: Step
-    reason: str | None
-    attempt: int
-    fails: int
-    worktree: str | None
-    base_commit: str | None
-    plan: str | None
-    work_tree: str | None
-    note: str | None
-    approved_tree: str | None
-    message: str | None
-    commit_id: str | None
-
-
-@dataclass(frozen=True)
-class Action:
-    number: int
-    run: str
-    ticket: str
-    gate: Gate
-    attempt: int
-    tier: Tier
-    rule: str
-    brief: str
-    hand_in: str | None
-    state: str  # open | handed-in | closed
-    cause: str | None
-
-    @property
-    def id(self) -> str:
-        return f"a{self.number}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    attempt: int
-    gate: Gate
-    tier: Tier
-    passed: bool
-    tree: str | None
-    detail: str
-
-
-@dataclass(frozen=True)
-class Event:
-    number: int
-    at: float
-    ticket: str | None
-    text: str
-
-
-def _run(row: sqlite3.Row) -> Run:
-    return Run(**{name: row[name] for name in Run.__dataclass_fields__})
-
-
-def _ticket(row: sqlite3.Row) -> TicketState:
-    values = {name: row[name] for name in TicketState.__dataclass_fields__}
-    return TicketState(**{**values, "step": Step(values["step"])})
-
-
-def _action(row: sqlite3.Row) -> Action:
-    values = {name: row[name] for name in Action.__dataclass_fields__}
-    return Action(**{**values, "gate": Gate(values["gate"]), "tier": Tier(values["tier"])})
 
 
 def _printable(text: str) -> str:
@@ -156,20 +59,20 @@ class Store:
 
     def open_run(self) -> Run | None:
         rows = self._rows("SELECT * FROM run WHERE state = 'open'")
-        return _run(rows[0]) if rows else None
+        return run_of(rows[0]) if rows else None
 
     def last_run(self) -> Run | None:
         rows = self._rows("SELECT * FROM run ORDER BY created_at DESC, id DESC LIMIT 1")
-        return _run(rows[0]) if rows else None
+        return run_of(rows[0]) if rows else None
 
     def run(self, run_id: str) -> Run:
         rows = self._rows("SELECT * FROM run WHERE id = ?", run_id)
         if not rows:
             raise RunStateError(f"run {run_id}: unknown; `backlog-ops status` names the runs")
-        return _run(rows[0])
+        return run_of(rows[0])
 
     def ended_runs(self) -> list[Run]:
-        return [_run(row) for row in self._rows("SELECT * FROM run WHERE state <> 'open' ORDER BY created_at")]
+        return [run_of(row) for row in self._rows("SELECT * FROM run WHERE state <> 'open' ORDER BY created_at")]
 
     def begin(self, run: Run, tickets: Sequence[TicketState]) -> None:
         """Open a run with its tickets. Raises RunStateError when another run is open."""
@@ -238,7 +141,7 @@ class Store:
     def tickets(self, run_id: str, wave: int | None = None) -> list[TicketState]:
         where, values = ("AND wave = ?", (run_id, wave)) if wave is not None else ("", (run_id,))
         return [
-            _ticket(row)
+            ticket_of(row)
             for row in self._rows(f"SELECT * FROM ticket WHERE run = ? {where} ORDER BY wave, position", *values)
         ]
 
@@ -261,7 +164,7 @@ class Store:
         rows = self._rows("SELECT * FROM ticket WHERE run = ? AND id = ?", run_id, ticket_id)
         if not rows:
             raise RunStateError(f"ticket {ticket_id}: not part of run {run_id}")
-        return _ticket(rows[0])
+        return ticket_of(rows[0])
 
     def update_ticket(self, ticket: TicketState, **changes: Any) -> TicketState:
         """Write `changes` and return the new row. Values are those of TicketState's fields."""
@@ -342,11 +245,11 @@ class Store:
         rows = self._rows("SELECT * FROM action WHERE number = ?", number)
         if not rows:
             raise RunStateError(f"action a{number}: unknown; `backlog-ops status` lists the open ones")
-        return _action(rows[0])
+        return action_of(rows[0])
 
     def actions(self, run_id: str, state: str) -> list[Action]:
         return [
-            _action(row)
+            action_of(row)
             for row in self._rows("SELECT * FROM action WHERE run = ? AND state = ? ORDER BY number", run_id, state)
         ]
 
@@ -359,7 +262,7 @@ class Store:
             ticket.id,
             gate.value,
         )
-        return _action(rows[0]) if rows else None
+        return action_of(rows[0]) if rows else None
 
     def died(self, ticket: TicketState, gate: Gate, attempt: int) -> int:
         """How many actions of this gate and attempt ended without a usable hand-in."""

@@ -12,7 +12,7 @@ from backlog_ops.llm.chain import ask
 from backlog_ops.llm.types import Answer, Attempt, ChainError, Prompt
 from backlog_ops.run.context import Context
 from backlog_ops.run.receipts import receipt
-from backlog_ops.run.store import Run, TicketState
+from backlog_ops.run.rows import Run, TicketState
 
 Accept = Callable[[str, Any], str | None]
 

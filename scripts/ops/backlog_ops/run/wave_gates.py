@@ -13,8 +13,8 @@ from backlog_ops.run.backlog import completed_ids, first_committed
 from backlog_ops.run.context import Context
 from backlog_ops.run.progress import run_left
 from backlog_ops.run.prompts import summary_prompt, wave_plan_prompt
+from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Run, TicketState
 from backlog_ops.run.text_gates import ask_gate
 
 # More tickets than a small model can order without losing one; the deterministic planner has no such limit.

@@ -9,7 +9,7 @@ from pathlib import Path
 from backlog_ops.errors import BacklogError, FindingsError, RepositoryError
 from backlog_ops.run.commands import run_checks
 from backlog_ops.run.context import Context
-from backlog_ops.run.store import Run, TicketState
+from backlog_ops.run.rows import Run, TicketState
 
 
 def create(ctx: Context, ticket: TicketState, commit: str) -> Path:

@@ -16,8 +16,8 @@ from backlog_ops.run.gates.lint import run_in_worktree
 from backlog_ops.run.gates.outcome import fail, park, verdict_on
 from backlog_ops.run.git import Git, GitError
 from backlog_ops.run.prompts import commit_prompt
+from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Run, TicketState
 from backlog_ops.run.text_gates import ask_gate
 
 _MAY_GO = (FileAction.DELETE, FileAction.UNKNOWN)

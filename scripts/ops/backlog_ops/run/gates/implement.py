@@ -11,8 +11,8 @@ from backlog_ops.domain.write_set import outside, write_set
 from backlog_ops.run import briefs, worktrees
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.outcome import effort, fail, implemented_on, park
+from backlog_ops.run.rows import Action, Run, TicketState, Verdict
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, Run, TicketState, Verdict
 
 
 def plan_of(ticket: TicketState) -> Plan:

@@ -9,8 +9,8 @@ from backlog_ops.run.commands import Checks, run_checks
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import allowed_paths, delete_planned
 from backlog_ops.run.gates.outcome import fail, verdict_on
+from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Run, TicketState
 
 
 def run_in_worktree(

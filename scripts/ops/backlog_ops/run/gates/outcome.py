@@ -5,8 +5,8 @@ from __future__ import annotations
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
+from backlog_ops.run.rows import Action, TicketState, Verdict
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, TicketState, Verdict
 
 
 def park(ctx: Context, ticket: TicketState, reason: str, action: Action | None = None) -> None:

@@ -16,8 +16,8 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.hand_ins import read_json
 from backlog_ops.run.prompts import PLAN_FILE_BYTES, PLAN_FILES, plan_prompt
+from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, Run, TicketState
 from backlog_ops.run.text_gates import ask_gate
 
 

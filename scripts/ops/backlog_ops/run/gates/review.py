@@ -13,8 +13,8 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import plan_of
 from backlog_ops.run.gates.outcome import effort, fail, park, verdict_on
 from backlog_ops.run.hand_ins import read_json
+from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.steps import Step
-from backlog_ops.run.store import Action, Run, TicketState
 
 DEAD_REVIEWERS = 2  # so many reviewers may end without a readable verdict before the ticket is parked
 
