@@ -6,12 +6,17 @@ With BACKLOG_REQUIRE_ALL=1 (`make test`) a skipped test is a failed one: every p
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.harness.run_claude import find_claude
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a shell; what tests start would inherit it and could not be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIRE_ALL = os.environ.get("BACKLOG_REQUIRE_ALL") == "1"
