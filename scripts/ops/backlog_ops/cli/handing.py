@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 from backlog_ops.cli.opening import latest_run, open_context
@@ -44,7 +45,7 @@ def worker(args: argparse.Namespace) -> int:
     from backlog_ops.run.driver_lock import WORKER, DrivenError, driving
     from backlog_ops.run.engine import work
 
-    ctx = open_context()
+    ctx = replace(open_context(), for_session=True)
     try:
         with driving(ctx.state_folder, WORKER):
             work(ctx, args.run_id, ctx.settings.backlog.max_slots, None)

@@ -20,8 +20,13 @@ def agent_name(gate: Gate) -> str:
 
 
 def check_command(action: Action) -> str:
-    """The one command an implementer may run, as a shell would need it written."""
+    """The one command an implementer needs, as a shell would need it written."""
     return f"{shlex.quote(str(LAUNCHER))} check {action.id}"
+
+
+def submit_command(action: Action) -> str:
+    """How a sub-agent of a parent session says that it is done."""
+    return f"{shlex.quote(str(LAUNCHER))} submit {action.id}"
 
 
 def prompt_line(action: Action) -> str:

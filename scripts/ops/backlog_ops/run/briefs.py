@@ -11,7 +11,7 @@ from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.plans import Plan
 from backlog_ops.domain.verdicts import VERDICT_SCHEMA
 from backlog_ops.llm.types import Prompt
-from backlog_ops.run.actions import check_command, hand_in_path
+from backlog_ops.run.actions import check_command, hand_in_path, submit_command
 from backlog_ops.run.context import Context
 from backlog_ops.run.prompts import fenced
 from backlog_ops.run.rows import Action, TicketState, Verdict
@@ -37,20 +37,15 @@ def implement_brief(
     allowed: Sequence[str],
     rules: Sequence[str],
     failures: Sequence[Verdict],
+    for_session: bool,
 ) -> str:
+    """`for_session`: a parent session starts the sub-agent, which then says itself that it is done."""
     lines = [
         *_head(ticket, action, worktree),
         f"Check command: {check_command(action)}",
         "",
-        "## Do",
-        "",
-        "1. Work in the worktree and nowhere else; use absolute paths below it.",
-        "2. Read the project rules and the files of the plan. Write the tests first, then the code.",
-        "3. Run the check command until it passes. It runs the project's own type check, lint, tests and build; "
-        "arguments after ` -- ` go to the test command. No other command is allowed.",
-        "4. Stop. Do not commit. Answer with one line that says what you did.",
-        "",
-        "## Files you may change (nothing else; another file fails the gate)",
+        *_implement_steps(action, plan, for_session),
+        "## Files you may change (what is done to others is taken back)",
         "",
         *[f"- {path}" for path in allowed],
         "",
@@ -60,30 +55,27 @@ def implement_brief(
         "",
     ]
     if failures:
-        lines += [
-            "## What failed before",
-            "",
-            "The worktree holds the work of the failed attempt: go on from it.",
-            "",
-        ]
-        for verdict in failures:
-            lines += [
-                f"### Attempt {verdict.attempt}, {verdict.gate}",
-                "",
-                fenced("failure", verdict.detail),
-                "",
-            ]
-    lines += [
-        "## Plan",
-        "",
-        fenced("plan", _plan_text(plan)),
-        "",
-        "## Ticket",
-        "",
-        fenced("ticket", ticket.text),
-        "",
-    ]
+        lines += ["## What failed before", "", "The worktree holds the work of the failed attempt: go on from it.", ""]
+    for verdict in failures:
+        lines += [f"### Attempt {verdict.attempt}, {verdict.gate}", "", fenced("failure", verdict.detail), ""]
+    lines += ["## Plan", "", fenced("plan", _plan_text(plan)), ""]
+    lines += ["## Ticket", "", fenced("ticket", ticket.text), ""]
     return "\n".join(lines)
+
+
+def _implement_steps(action: Action, plan: Plan, for_session: bool) -> list[str]:
+    steps = [
+        "Work in the worktree and nowhere else; use absolute paths below it.",
+        "Read the project rules and the files of the plan. Write the tests first, then the code.",
+        "Run the check command until it passes. It runs the project's own type check, lint, tests and build; "
+        "arguments after ` -- ` go to the test command. No other command is allowed.",
+        "Stop. Do not commit. Answer with one line that says what you did.",
+    ]
+    if plan.deleted_paths:
+        steps.insert(2, "Files that the plan deletes go when the check command first runs: read them before.")
+    if for_session:
+        steps.insert(-1, f"Hand in: run `{submit_command(action)}`.")
+    return ["## Do", "", *(f"{number}. {step}" for number, step in enumerate(steps, start=1)), ""]
 
 
 def _plan_text(plan: Plan) -> str:

@@ -34,6 +34,7 @@ class Context:
     clock: Callable[[], float]
     state_folder: Path
     merging: threading.Lock = field(default_factory=threading.Lock)
+    for_session: bool = False  # a parent session starts the agents
     stopping: threading.Event = field(default_factory=threading.Event)  # Ctrl-C: stop between steps, lose nothing
 
     @property

@@ -49,7 +49,14 @@ def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures
     action = ctx.store.add_action(ticket, Gate.IMPLEMENT, number, decision.tier, decision.rule.value)
     rules = [name for name in ctx.settings.code_rules_files if (worktree / name).is_file()]
     text = briefs.implement_brief(
-        ticket, action, worktree, plan_of(ticket), sorted(allowed_paths(ctx, ticket)), rules, failures
+        ticket,
+        action,
+        worktree,
+        plan_of(ticket),
+        sorted(allowed_paths(ctx, ticket)),
+        rules,
+        failures,
+        ctx.for_session,
     )
     ctx.store.open_action(action, briefs.write_brief(ctx, ticket, action, text), None, attempt=number)
 
