@@ -120,7 +120,7 @@ def test_abort_keeps_the_commits_that_were_made_and_names_their_branch(tmp_path)
     parent.begin_at(Gate.PLAN, "T-2")
     branch = parent.run.branch
     done = parent.lab.cli("abort")
-    assert f"main is as it was, 1 commits are kept on {branch}" in done.stdout
+    assert f"main is as it was, 1 commit on {branch} kept" in done.stdout
     assert parent.lab.log() == ["start"]
     assert parent.lab.log(branch) == ["feat(src): implement T-1", "start"]
     assert parent.lab.git.worktrees() == [parent.lab.top]

@@ -54,11 +54,11 @@ def test_start_prints_the_first_actions_and_no_other_key(parent):
                     "do": "agent",
                     "ticket": "T-1",
                     "gate": "PLAN",
-                    "attempt": 0,
+                    "attempt": 1,
                     "subagent_type": "backlog:scribe",
                     "model": "haiku",
                     "run_in_background": False,
-                    "description": "T-1 PLAN #0",
+                    "description": "T-1 PLAN #1",
                     "prompt": f"Read {brief} and do what it says. [backlog:a1]",
                 }
             ],

@@ -127,3 +127,28 @@ def test_prices_are_found_in_any_order() -> None:
     table = PriceTable.from_json({"date": TODAY, "models": {"m": {"prices": [newer, older]}}})
     assert table.cost("m", Usage(input=1), "2026-01-15") == 3_000
     assert table.cost("m", Usage(input=1), "2026-02-01") == 1_000
+
+
+def test_a_sum_of_calls_that_may_hold_a_long_prompt_has_no_known_cost():
+    table = PriceTable.from_json(
+        {
+            "date": "2026-11-01",
+            "models": {
+                "m": {
+                    "prices": [
+                        {
+                            "since": "2026-01-01",
+                            **{key: 1 for key in ("input", "cacheWrite5m", "cacheWrite1h", "cacheRead", "output")},
+                            "longContext": {
+                                "abovePromptTokens": 100,
+                                **{key: 5 for key in ("input", "cacheWrite5m", "cacheWrite1h", "cacheRead", "output")},
+                            },
+                        }
+                    ]
+                }
+            },
+        }
+    )
+    assert table.cost_of_calls("m", Usage(input=100, output=10), "2026-11-01") == 110_000
+    assert table.cost_of_calls("m", Usage(input=101), "2026-11-01") is None
+    assert table.cost_of_calls("other", Usage(input=1), "2026-11-01") is None

@@ -107,10 +107,22 @@ class PriceTable:
 
         Not for a sum of calls: the long-context step looks at one prompt.
         """
-        dated = [p for p in self.prices.get(self.aliases.get(model, model), ()) if p.since <= on]
-        if not dated:
+        price = self._price(model, on)
+        if price is None:
             return None
-        price = dated[-1]
         if price.long_above is not None and price.long_rates is not None and usage.prompt > price.long_above:
             return price.long_rates.nanousd(usage)
         return price.rates.nanousd(usage)
+
+    def cost_of_calls(self, model: str, usage: Usage, on: str) -> int | None:
+        """Nano-dollars of several calls of which only the sum is known; None also where one of them may have
+        passed the long-context step: the sum does not tell.
+        """
+        price = self._price(model, on)
+        if price is None or (price.long_above is not None and usage.prompt > price.long_above):
+            return None
+        return price.rates.nanousd(usage)
+
+    def _price(self, model: str, on: str) -> Price | None:
+        dated = [p for p in self.prices.get(self.aliases.get(model, model), ()) if p.since <= on]
+        return dated[-1] if dated else None

@@ -181,6 +181,6 @@ def open_text_action(
 ) -> None:
     """Hand a text gate to a sub-agent (rules.md: "else a `haiku` sub-agent")."""
     worktree = ctx.worktree_path(ticket)
-    action = ctx.store.add_action(ticket, gate, ticket.attempt, tier, rule)
+    action = ctx.store.add_action(ticket, gate, max(1, ticket.attempt), tier, rule)
     text = text_action_brief(ticket, action, worktree, prompt.system, prompt.user, json.dumps(schema))
     ctx.store.open_action(action, write_brief(ctx, ticket, action, text), hand_in_path(action, worktree))

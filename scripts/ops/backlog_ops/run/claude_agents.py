@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Gate
+from backlog_ops.domain.pricing import Usage
 from backlog_ops.errors import UnreachableError
 from backlog_ops.llm.claude_usage import result_of_cli, usage_of_cli
 from backlog_ops.llm.shapes import as_object
@@ -158,6 +159,8 @@ def _book(ctx: Context, action: Action, agent: AgentProcess, result: Mapping[str
     ticket = ctx.store.ticket(action.run, action.ticket)
     session = result.get("session_id") if result else f"no-bill-{agent.started_at}"
     for model, used in models.items() or [(None, result or {})]:
+        usage = usage_of_cli(used) if model else None
+        cost, price_date = _cost(ctx, model, used, usage)
         ctx.store.record(
             Receipt(
                 key=f"{action.run}/{action.id}/{session}/{model}",
@@ -167,10 +170,9 @@ def _book(ctx: Context, action: Action, agent: AgentProcess, result: Mapping[str
                 asked_model=ctx.settings.llm_ops.models.by_tier[action.tier],
                 provider="claude-cli",
                 answered_model=model,
-                usage=usage_of_cli(used) if model else None,
-                # Without an answer from any model the bill is the total, which then is 0.
-                cost_nanousd=_nanousd(used.get("costUSD" if model else "total_cost_usd")),
-                price_date=None,  # the host's own list price, per call: right where a prompt passed a price step
+                usage=usage,
+                cost_nanousd=cost,
+                price_date=price_date,
                 latency_ms=round(agent.seconds * 1000),
                 outcome="failed" if result is None or result.get("is_error") else "answered",
                 run=action.run,
@@ -181,6 +183,23 @@ def _book(ctx: Context, action: Action, agent: AgentProcess, result: Mapping[str
                 escalation_rule=action.rule,
             )
         )
+
+
+def _cost(
+    ctx: Context, model: str | None, used: Mapping[str, Any], usage: Usage | None
+) -> tuple[int | None, str | None]:
+    """(nano-dollars or None, date of our price table or None).
+
+    The host prices call by call, which a sum cannot where a prompt passed a price step; so its figure counts, where
+    it says that it is a list price. Older hosts take models they do not know for another: there our table counts.
+    """
+    if model is None or usage is None:
+        return _nanousd(used.get("total_cost_usd")), None  # without an answer from any model it is 0
+    if used.get("costBasis") == "list":
+        return _nanousd(used.get("costUSD")), None
+    today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    cost = ctx.prices.cost_of_calls(model, usage, today)
+    return cost, None if cost is None else ctx.prices.date
 
 
 def _nanousd(dollars: object) -> int | None:

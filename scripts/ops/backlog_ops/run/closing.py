@@ -42,7 +42,13 @@ def _deliver(ctx: Context, run: Run) -> str:
             ctx.git.move_ref(run.base_ref, tip, base, f"backlog: run {run.id}")
     except BacklogError as error:
         return f"{run.base_branch} was not moved ({first_line(error)}); {by_hand}"
-    return f"{run.base_branch} is {ctx.git.text('rev-list', '--count', f'{run.base_commit}..{tip}')} commits ahead"
+    return f"{run.base_branch} is {_commits(ctx, run, tip)} ahead"
+
+
+def _commits(ctx: Context, run: Run, tip: str) -> str:
+    """`1 commit`, `4 commits`: what the run has added."""
+    count = ctx.git.text("rev-list", "--count", f"{run.base_commit}..{tip}")
+    return f"{count} commit" if count == "1" else f"{count} commits"
 
 
 def _delete_delivered_branch(ctx: Context, run: Run) -> str | None:
@@ -88,8 +94,8 @@ def abort(ctx: Context) -> str:
     tip = ctx.git.commit_of(run.ref)
     if tip is None or tip == run.base_commit:
         return f"run {run.id} aborted; {run.base_branch} is as it was"
-    count = ctx.git.text("rev-list", "--count", f"{run.base_commit}..{tip}")
-    return f"run {run.id} aborted; {run.base_branch} is as it was, {count} commits are kept on {run.branch}"
+    kept = f"{_commits(ctx, run, tip)} on {run.branch} kept"
+    return f"run {run.id} aborted; {run.base_branch} is as it was, {kept}"
 
 
 def clean(ctx: Context) -> list[str]:

@@ -53,7 +53,7 @@ def ask_gate(
                 wave=(ticket.wave if ticket else run.wave) or None,
                 ticket=ticket.id if ticket else None,
                 gate=gate.value,
-                attempt=ticket.attempt if ticket else None,
+                attempt=max(1, ticket.attempt) if ticket else None,
                 fallback_cause=earlier[-2].summary() if len(earlier) > 1 else None,
                 escalation_rule=rule,
             )

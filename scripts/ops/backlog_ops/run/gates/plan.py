@@ -68,7 +68,7 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
     )
     if answer is not None:
         _accept(ctx, ticket, answer.parsed, line)
-    elif ctx.store.died(ticket, Gate.PLAN, 0):
+    elif ctx.store.died(ticket, Gate.PLAN, 1):
         park(ctx, ticket, f"no usable plan: {line}")
     else:
         tier = max(decision.tier, Tier.CHEAP)
