@@ -182,3 +182,8 @@ def _field(brief: str, name: str) -> str:
     found = re.search(rf"^{name}: (.+)$", brief, re.MULTILINE)
     assert found, f"the brief has no line {name}:"
     return found.group(1)
+
+
+def one(tmp_path: Path, config: Mapping[str, Any] | None = None, **fields: Any) -> Lab:
+    """A repository with one ticket, T-1."""
+    return Lab.make(tmp_path / "repo", {"a.md": ticket_text("T-1", **fields)}, config)

@@ -29,18 +29,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"{self.prog}: {message}; `{self.prog} --help` shows how\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="backlog-ops",
-        description="Implements a folder of Markdown tickets in waves, each gate on the cheapest model that can do it.",
-        epilog="example: backlog-ops run --max-usd 5",
-    )
-    parser.add_argument("--version", action="version", version=f"backlog-ops {__version__}")
-    parser.add_argument("--debug", action="store_true", help="a traceback instead of one line for our own errors")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+class _Commands:
+    """The sub-commands of one parser, each with a one-line help and an example."""
 
-    def add(name: str, text: str, example: str, function: str) -> argparse.ArgumentParser:
-        sub: argparse.ArgumentParser = commands.add_parser(
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(self, name: str, function: str, example: str, text: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = self._parsers.add_parser(
             name,
             help=text,
             description=text[0].upper() + text[1:] + ".",
@@ -49,76 +45,89 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(call=_later(*function.split(".")))
         return sub
 
-    def formats(sub: argparse.ArgumentParser, *names: str) -> None:
-        sub.add_argument("--format", choices=names, default=names[0], help=f"default {names[0]}")
+    def add_hidden(self, name: str, function: str) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = self._parsers.add_parser(name)
+        sub.set_defaults(call=_later(*function.split(".")))
+        return sub
 
-    sub = add(
-        "validate",
-        "check the configuration and the tickets, every problem at once",
-        "validate tickets",
-        "reading.validate",
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="backlog-ops",
+        description="Implements a folder of Markdown tickets in waves, each gate on the cheapest model that can do it.",
+        epilog="example: backlog-ops run --max-usd 5",
     )
+    parser.add_argument("--version", action="version", version=f"backlog-ops {__version__}")
+    parser.add_argument("--debug", action="store_true", help="a traceback instead of one line for our own errors")
+    commands = _Commands(parser)
+    _add_reading(commands)
+    _add_driving(commands)
+    _add_handing(commands)
+    return parser
+
+
+def _formats(sub: argparse.ArgumentParser, *names: str) -> None:
+    sub.add_argument("--format", choices=names, default=names[0], help=f"default {names[0]}")
+
+
+def _add_reading(commands: _Commands) -> None:
+    text = "check the configuration and the tickets, every problem at once"
+    sub = commands.add("validate", "reading.validate", "validate tickets", text)
     sub.add_argument("what", nargs="?", choices=["config", "tickets"], help="only one of the two")
-    formats(sub, "text", "json", "github")
+    _formats(sub, "text", "json", "github")
 
-    sub = add(
-        "route",
-        "which tier and model a gate of a ticket gets, and the rule that decided",
-        "route BUG-001 IMPLEMENT",
-        "reading.route",
-    )
+    text = "which tier and model a gate of a ticket gets, and the rule that decided"
+    sub = commands.add("route", "reading.route", "route BUG-001 IMPLEMENT", text)
     sub.add_argument("id", metavar="ID")
     sub.add_argument("gate", metavar="GATE", help="PLAN, IMPLEMENT, REVIEW, …")
-    formats(sub, "text", "json")
+    _formats(sub, "text", "json")
 
-    sub = add(
-        "run",
-        "implement the backlog without a parent session, or go on with the open run",
-        "run BUG-001 FEAT-002",
-        "driving.run",
-    )
+    _formats(commands.add("status", "reading.status", "status", "the run, read"), "text", "json")
+
+    sub = commands.add("show", "reading.show", "show BUG-001", "brief, diff, findings and receipts of a ticket")
+    sub.add_argument("id", metavar="ID")
+    _formats(sub, "text", "json")
+
+
+def _add_driving(commands: _Commands) -> None:
+    text = "implement the backlog without a parent session, or go on with the open run"
+    sub = commands.add("run", "driving.run", "run BUG-001 FEAT-002", text)
     sub.add_argument("ids", metavar="ID", nargs="*", help="only these tickets; default: all pending ones")
     sub.add_argument("--jobs", type=_positive, metavar="N", help="tickets side by side; default: all of a wave")
     sub.add_argument("--max-usd", type=_dollars, metavar="X", help="end cleanly when so much is spent")
     sub.add_argument("--output", choices=["text", "json"], default="text", help="json: one object at the end")
 
-    sub = add("start", "open a run and print the first actions for a parent session", "start BUG-001", "handing.start")
-    sub.add_argument("ids", metavar="ID", nargs="*")
+    commands.add("abort", "driving.abort", "abort", "end the open run; the base branch stays as it was")
+    text = "remove worktrees, branches and kept work of ended runs"
+    commands.add("clean", "driving.clean", "clean", text)
+
+
+def _add_handing(commands: _Commands) -> None:
+    text = "open a run and print the first actions for a parent session"
+    sub = commands.add("start", "handing.start", "start BUG-001", text)
+    sub.add_argument("ids", metavar="ID", nargs="*", help="only these tickets; default: all pending ones")
     sub.add_argument("--dry-run", action="store_true", help="waves and tiers only; opens nothing, calls no model")
-    sub.add_argument("--max-usd", type=_dollars, metavar="X")
+    sub.add_argument("--max-usd", type=_dollars, metavar="X", help="end cleanly when so much is spent")
     sub.add_argument("--json", action="store_true", help="with --dry-run; the actions are JSON in any case")
 
-    for name, text in (
-        ("next", "do what needs no parent, then print the actions for it"),
-        ("resume", "the same, for a session that finds a run open"),
-    ):
-        add(name, text, name, "handing.next_actions").add_argument("--json", action="store_true", help="as for start")
+    text = "do what needs no parent, then print the actions for it"
+    sub = commands.add("next", "handing.next_actions", "next", text)
+    sub.add_argument("--json", action="store_true", help="the output is JSON in any case")
+    text = "the same, for a session that finds a run open"
+    sub = commands.add("resume", "handing.next_actions", "resume", text)
+    sub.add_argument("--json", action="store_true", help="the output is JSON in any case")
 
-    sub = add("submit", "hand in what an action asked for", "submit a17", "handing.submit")
+    sub = commands.add("submit", "handing.submit", "submit a17", "hand in what an action asked for")
     sub.add_argument("action", metavar="ACTION")
     sub.add_argument("--file", metavar="F", help="the answer file of a gate that writes one")
 
-    sub = add(
-        "check",
-        "run the configured commands in an action's worktree and print what failed",
-        "check a17 -- -k login",
-        "handing.check",
-    )
+    text = "run the configured commands in an action's worktree and print what failed"
+    sub = commands.add("check", "handing.check", "check a17 -- -k login", text)
     sub.add_argument("action", metavar="ACTION")
     sub.add_argument("args", metavar="ARGS", nargs="*", help="after `--`: run the test command alone, with these")
 
-    sub = add("status", "the run, read", "status", "reading.status")
-    formats(sub, "text", "json")
-    sub = add("show", "brief, diff, findings and receipts of a ticket", "show BUG-001", "reading.show")
-    sub.add_argument("id", metavar="ID")
-    formats(sub, "text", "json")
-    add("abort", "end the open run; the base branch stays as it was", "abort", "driving.abort")
-    add("clean", "remove worktrees and branches of ended runs", "clean", "driving.clean")
     # The engine's own detached worker: started by start and next, not listed.
-    worker = commands.add_parser("worker")
-    worker.add_argument("run_id")
-    worker.set_defaults(call=_later("handing", "worker"))
-    return parser
+    commands.add_hidden("worker", "handing.worker").add_argument("run_id")
 
 
 def _positive(text: str) -> int:

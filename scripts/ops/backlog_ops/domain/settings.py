@@ -28,6 +28,10 @@ class Backlog:
     max_slots: int  # tickets per wave
     shared_files: tuple[str, ...]  # glob patterns no two tickets of a wave may both touch
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Backlog:
+        return cls(data["dataDir"], data["maxSlots"], tuple(data["sharedFiles"]))
+
 
 @dataclass(frozen=True)
 class QualityGates:
@@ -47,6 +51,16 @@ class QualityGates:
         )
         return tuple((key, argv) for key, argv in named if argv)
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> QualityGates:
+        return cls(
+            type_check=argv(data["typeCheckCommand"]),
+            lint=argv(data["lintCommand"]),
+            test=argv(data["testCommand"]),
+            build=argv(data["buildCommand"]),
+            timeout_seconds=data["timeoutSeconds"],
+        )
+
 
 @dataclass(frozen=True)
 class TicketValidation:
@@ -54,17 +68,29 @@ class TicketValidation:
     require_affected_files: bool
     max_bytes: int
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TicketValidation:
+        return cls(data["requireAcceptanceCriteria"], data["requireAffectedFiles"], data["maxBytes"])
+
 
 @dataclass(frozen=True)
 class ReviewPipeline:
     confidence_threshold: int  # 0–100; findings below it are kept, not acted on
     max_package_bytes: int  # a review package larger than this fails the gate
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ReviewPipeline:
+        return cls(data["confidenceThreshold"], data["maxPackageBytes"])
+
 
 @dataclass(frozen=True)
 class Worktree:
     setup_command: tuple[str, ...]  # argv, run once in a fresh worktree
     link: tuple[str, ...]  # paths of the repository to symlink into each worktree (.venv, node_modules)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Worktree:
+        return cls(argv(data["setupCommand"]), tuple(data["link"]))
 
 
 @dataclass(frozen=True)
@@ -73,6 +99,23 @@ class Routing:
     escalation: Tier
     max_escalations: int
     max_attempts: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Routing:
+        plan = Tier(data["entryModelPlan"])
+        return cls(
+            entry={
+                Gate.CLASSIFY: Tier(data["entryModelClassify"]),
+                Gate.WAVE_PLAN: plan,
+                Gate.PLAN: plan,
+                Gate.DRAFT: Tier(data["entryModelDraft"]),
+                Gate.IMPLEMENT: Tier(data["entryModelImplement"]),
+                Gate.REVIEW: Tier(data["entryModelReview"]),
+            },
+            escalation=Tier(data["escalationModel"]),
+            max_escalations=data["maxEscalationsPerTicket"],
+            max_attempts=data["maxAttemptsPerTicket"],
+        )
 
 
 @dataclass(frozen=True)
@@ -98,11 +141,27 @@ class Timeouts:
     call: float  # one text call with its whole chain
     agent: float  # one agent gate
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Timeouts:
+        return cls(
+            connect_local=data["connectLocalSeconds"],
+            connect_remote=data["connectRemoteSeconds"],
+            first_byte_warm=data["firstByteWarmSeconds"],
+            first_byte_cold=data["firstByteColdSeconds"],
+            idle=data["idleSeconds"],
+            call=data["callSeconds"],
+            agent=data["agentSeconds"],
+        )
+
 
 @dataclass(frozen=True)
 class Budget:
     per_ticket_nanousd: int
     per_run_nanousd: int
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Budget:
+        return cls(round(data["perTicketUsd"] * NANO_PER_USD), round(data["perRunUsd"] * NANO_PER_USD))
 
 
 @dataclass(frozen=True)
@@ -114,6 +173,18 @@ class LlmOps:
     local_max_seconds: float
     timeouts: Timeouts
     budget: Budget
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LlmOps:
+        return cls(
+            routing=Routing.from_json(data["routing"]),
+            models=Models({tier: data["models"][tier.value] for tier in Tier}),
+            gateway=Gateway(data["gateway"]["baseURL"], data["gateway"]["apiKeyEnv"]),
+            ollama_base_url=data["ollama"]["baseURL"],
+            local_max_seconds=data["local"]["maxSeconds"],
+            timeouts=Timeouts.from_json(data["timeouts"]),
+            budget=Budget.from_json(data["budget"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -130,67 +201,13 @@ class Settings:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Settings:
         """Build from a complete, valid configuration (defaults already filled in). Raises KeyError if not."""
-        ops, gates, routing = data["llmOps"], data["qualityGates"], data["llmOps"]["routing"]
-        plan = Tier(routing["entryModelPlan"])
-        limits = ops["timeouts"]
         return cls(
             project_name=data["project"]["name"],
-            backlog=Backlog(
-                data_dir=data["backlog"]["dataDir"],
-                max_slots=data["backlog"]["maxSlots"],
-                shared_files=tuple(data["backlog"]["sharedFiles"]),
-            ),
-            quality_gates=QualityGates(
-                type_check=argv(gates["typeCheckCommand"]),
-                lint=argv(gates["lintCommand"]),
-                test=argv(gates["testCommand"]),
-                build=argv(gates["buildCommand"]),
-                timeout_seconds=gates["timeoutSeconds"],
-            ),
+            backlog=Backlog.from_json(data["backlog"]),
+            quality_gates=QualityGates.from_json(data["qualityGates"]),
             code_rules_files=tuple(data["codeRules"]["files"]),
-            ticket_validation=TicketValidation(
-                require_acceptance_criteria=data["ticketValidation"]["requireAcceptanceCriteria"],
-                require_affected_files=data["ticketValidation"]["requireAffectedFiles"],
-                max_bytes=data["ticketValidation"]["maxBytes"],
-            ),
-            review_pipeline=ReviewPipeline(
-                confidence_threshold=data["reviewPipeline"]["confidenceThreshold"],
-                max_package_bytes=data["reviewPipeline"]["maxPackageBytes"],
-            ),
-            worktree=Worktree(
-                setup_command=argv(data["worktree"]["setupCommand"]),
-                link=tuple(data["worktree"]["link"]),
-            ),
-            llm_ops=LlmOps(
-                routing=Routing(
-                    entry={
-                        Gate.CLASSIFY: Tier(routing["entryModelClassify"]),
-                        Gate.WAVE_PLAN: plan,
-                        Gate.PLAN: plan,
-                        Gate.DRAFT: Tier(routing["entryModelDraft"]),
-                        Gate.IMPLEMENT: Tier(routing["entryModelImplement"]),
-                        Gate.REVIEW: Tier(routing["entryModelReview"]),
-                    },
-                    escalation=Tier(routing["escalationModel"]),
-                    max_escalations=routing["maxEscalationsPerTicket"],
-                    max_attempts=routing["maxAttemptsPerTicket"],
-                ),
-                models=Models({tier: ops["models"][tier.value] for tier in Tier}),
-                gateway=Gateway(ops["gateway"]["baseURL"], ops["gateway"]["apiKeyEnv"]),
-                ollama_base_url=ops["ollama"]["baseURL"],
-                local_max_seconds=ops["local"]["maxSeconds"],
-                timeouts=Timeouts(
-                    connect_local=limits["connectLocalSeconds"],
-                    connect_remote=limits["connectRemoteSeconds"],
-                    first_byte_warm=limits["firstByteWarmSeconds"],
-                    first_byte_cold=limits["firstByteColdSeconds"],
-                    idle=limits["idleSeconds"],
-                    call=limits["callSeconds"],
-                    agent=limits["agentSeconds"],
-                ),
-                budget=Budget(
-                    per_ticket_nanousd=round(ops["budget"]["perTicketUsd"] * NANO_PER_USD),
-                    per_run_nanousd=round(ops["budget"]["perRunUsd"] * NANO_PER_USD),
-                ),
-            ),
+            ticket_validation=TicketValidation.from_json(data["ticketValidation"]),
+            review_pipeline=ReviewPipeline.from_json(data["reviewPipeline"]),
+            worktree=Worktree.from_json(data["worktree"]),
+            llm_ops=LlmOps.from_json(data["llmOps"]),
         )

@@ -284,10 +284,6 @@ class Store:
                 (cause, self.clock(), action.number),
             )
 
-    def close_action(self, action: Action, cause: str | None = None) -> None:
-        with self.transaction() as db:
-            self._close_action(db, action, cause)
-
     @staticmethod
     def _close_action(db: sqlite3.Connection, action: Action, cause: str | None) -> None:
         db.execute(
