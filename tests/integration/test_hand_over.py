@@ -17,7 +17,7 @@ from backlog_ops.run import driver_lock
 from backlog_ops.run.driver_lock import RUN, driving, holder
 from backlog_ops.run.engine import work
 from backlog_ops.run.opening import open_run
-from tests.support.lab import Lab, ticket_text
+from tests.support.lab import Lab, one, ticket_text
 from tests.support.ollama_standin import OllamaStandin
 from tests.support.parent_session import LIMIT_SECONDS, Parent, Workers, until
 
@@ -325,3 +325,17 @@ def test_abort_while_the_worker_is_at_work_leaves_the_tidying_to_clean(slow, wor
     assert f"removed the worktrees of run {parent.run.id}" in parent.lab.cli("clean").stdout
     assert parent.lab.git.worktrees() == [parent.lab.top]
     assert parent.lab.log() == ["start"]
+
+
+# -- the brief
+
+
+def test_only_an_implementer_of_a_parent_session_is_told_to_hand_in(parent, tmp_path):
+    parent.play_all(parent.start())
+    (action,) = parent.next()["actions"]
+    assert action["gate"] == "IMPLEMENT"
+    assert f"submit {action['id']}`" in Path(action["prompt"].split()[1]).read_text()
+    headless = one(tmp_path / "headless")
+    headless.run()
+    briefs = [Path(seen.brief).read_text() for seen in headless.agents.seen]
+    assert not [brief for brief in briefs if "submit" in brief]

@@ -21,11 +21,8 @@ from backlog_ops.llm.anthropic import stop_failure
 from backlog_ops.llm.claude_usage import result_of_cli, usage_of_cli
 from backlog_ops.llm.redact import shown
 from backlog_ops.llm.shapes import as_count, as_object, as_text
-from backlog_ops.llm.steps import find_claude
 from backlog_ops.llm.structured import with_schema_in_words
 from backlog_ops.llm.types import Allowance, AttemptError, Call, Outcome, Reply, Spent
-
-__all__ = ["ClaudeCli", "find_claude"]
 
 MAX_ARGUMENT_BYTES = 100_000  # Linux takes 131,072 in one argument
 _DEFAULT_SYSTEM = "Answer the user's message."  # without any, the CLI sends its own, 27,000 characters long

@@ -71,7 +71,7 @@ def find_claude(environ: Mapping[str, str]) -> str | None:
     """The CLI: `CLAUDE_BIN`, else `claude` in an absolute folder of the PATH."""
     named = environ.get("CLAUDE_BIN")
     if named:
-        return named if os.access(named, os.X_OK) else None
+        return os.path.abspath(named) if os.access(named, os.X_OK) else None  # agents run in another folder
     for folder in environ.get("PATH", "").split(os.pathsep):
         candidate = os.path.join(folder, "claude")
         if os.path.isabs(folder) and os.path.isfile(candidate) and os.access(candidate, os.X_OK):
