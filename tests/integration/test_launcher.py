@@ -6,7 +6,6 @@ Environments are built for real, from the pinned packages as files: no index is 
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.ops.launcher import bootstrap
-from tests.support.plugin_copy import Outcome, PluginCopy, base_python
+from tests.support.plugin_copy import Outcome, PluginCopy, base_python, from_files
 
 PREPARING = "backlog-ops: preparing its Python packages once"
 UV = Path(sys.executable).parent / "uv"
@@ -35,20 +34,6 @@ def quick(plugin: PluginCopy) -> PluginCopy:
     if UV.exists():
         plugin.provide("uv", UV)
     return plugin
-
-
-def from_files(folder: Path, cache: Path) -> dict[str, str]:
-    """Settings with which pip and uv install from `folder` alone."""
-    return {
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(folder),
-        "UV_NO_CONFIG": "1",
-        "UV_NO_INDEX": "1",
-        "UV_OFFLINE": "1",
-        "UV_FIND_LINKS": str(folder),
-        "UV_CACHE_DIR": str(cache),
-    }
 
 
 @pytest.fixture
@@ -85,13 +70,6 @@ def warm(plugin: PluginCopy, built: Path) -> PluginCopy:
 def environment_of(plugin: PluginCopy) -> Path:
     (environment,) = (path for path in plugin.base.glob("venv-*") if path.is_dir())
     return environment
-
-
-def command_of(plugin: PluginCopy, start: str) -> list[str | Path]:
-    """The two ways in: the shell launcher, or a script that a person starts with a Python that is too old."""
-    if start == "launcher":
-        return [plugin.command]
-    return [plugin.provide_disguised_python("old", (3, 9, 18)), plugin.own_python_script(needs=[])]
 
 
 def assert_one_clear_failure(outcome: Outcome, *words: str) -> None:
@@ -144,7 +122,7 @@ def test_the_plugin_s_own_data_folder_comes_before_the_cache(warm: PluginCopy, t
 @pytest.mark.parametrize("start", ["launcher", "own python"])
 def test_relative_folders_in_the_environment_are_ignored(start: str, warm: PluginCopy) -> None:
     shutil.move(warm.base, warm.cache / ".cache/backlog-ops")
-    outcome = warm.run_command(command_of(warm, start), CLAUDE_PLUGIN_DATA="here", XDG_CACHE_HOME="there")
+    outcome = warm.run_command(warm.way_in(start), CLAUDE_PLUGIN_DATA="here", XDG_CACHE_HOME="there")
     assert outcome.witnessed["prefix"].startswith(str(warm.cache / ".cache"))
 
 
@@ -296,7 +274,7 @@ def test_the_interpreter_that_backlog_python_names_goes_first(
     start: str, quick: PluginCopy, offline: dict[str, str], tmp_path: Path
 ) -> None:
     quick.provide_script("python3", f"#!/bin/sh\n: >'{tmp_path}/used'\nexit 1\n")
-    outcome = quick.run_command(command_of(quick, start), BACKLOG_PYTHON=str(base_python()), **offline)
+    outcome = quick.run_command(quick.way_in(start), BACKLOG_PYTHON=str(base_python()), **offline)
     assert (outcome.exit_code, (tmp_path / "used").exists()) == (0, False)
 
 
@@ -306,7 +284,7 @@ def test_looking_for_an_interpreter_leaves_standard_input_alone(
 ) -> None:
     quick.provide_script("python3", "#!/bin/sh\nwhile read -r line; do :; done\nexit 1\n")
     quick.provide_python("python")
-    outcome = quick.run_command(command_of(quick, start), stdin="prompt\n", **offline)
+    outcome = quick.run_command(quick.way_in(start), stdin="prompt\n", **offline)
     assert outcome.witnessed["stdin"] == "prompt\n"
 
 
@@ -341,7 +319,7 @@ def test_programs_of_the_current_folder_are_not_run(start: str, plugin: PluginCo
         trap = here / name
         trap.write_text("#!/bin/sh\n: >sprung\n", encoding="utf-8")
         trap.chmod(0o755)
-    outcome = plugin.run_command(command_of(plugin, start), cwd=here, PATH=f":{plugin.path}")
+    outcome = plugin.run_command(plugin.way_in(start), cwd=here, PATH=f":{plugin.path}")
     assert (outcome.exit_code, (here / "sprung").exists()) == (4, False)
 
 

@@ -116,6 +116,12 @@ class PluginCopy:
             DISGUISE.format(python=base_python(), version=version, without_ensurepip=without_ensurepip),
         )
 
+    def way_in(self, start: str) -> list[str | Path]:
+        """The command of `start`: "launcher", or "own python", a script started with a Python that is too old."""
+        if start == "launcher":
+            return [self.command]
+        return [self.provide_disguised_python("old", (3, 9, 18)), self.own_python_script(needs=[])]
+
     def environment(self, **extra: str) -> dict[str, str]:
         return {"PATH": str(self.path), "HOME": str(self.cache), "XDG_CACHE_HOME": str(self.cache), **extra}
 
@@ -146,3 +152,17 @@ class PluginCopy:
 def base_python() -> Path:
     """The interpreter that runs the tests, not the virtual environment around it."""
     return Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+
+
+def from_files(folder: Path, cache: Path) -> dict[str, str]:
+    """Settings with which pip and uv install from `folder` alone."""
+    return {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(folder),
+        "UV_NO_CONFIG": "1",
+        "UV_NO_INDEX": "1",
+        "UV_OFFLINE": "1",
+        "UV_FIND_LINKS": str(folder),
+        "UV_CACHE_DIR": str(cache),
+    }

@@ -46,14 +46,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -> None:
-    """Work in a thread, print what happens from this one, which is also the one that Ctrl-C reaches.
+    """Work in a thread, print what happens from this one, which is also the one that signals reach.
 
-    A terminal that closes and a CI job that is cancelled mean the same as Ctrl-C.
+    Raises KeyboardInterrupt when the run was stopped before its end.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
-            signal.signal(number, signal.default_int_handler)
-    # Not Thread.join(): one that Ctrl-C interrupts takes the thread for ended (CPython until 3.12, bpo-45274).
+    _stop_on_signals(ctx)
     ended = threading.Event()
     failed: list[BaseException] = []
 
@@ -66,20 +63,33 @@ def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -
             ended.set()
 
     threading.Thread(target=drive).start()
-    try:
-        while not ended.wait(EVENT_POLL_SECONDS):
-            seen = printing.print_events(ctx, run.id, seen)
-    except KeyboardInterrupt:
-        printing.progress("interrupted: asking the agents for their bill; `backlog-ops run` goes on later")
-        ctx.stopping.set()
-        try:
-            ended.wait()
-        except KeyboardInterrupt:  # and again: the next `run` finds what is still at work
-            os._exit(EXIT_INTERRUPTED)
-        raise
+    told = False
+    while not ended.wait(EVENT_POLL_SECONDS):
+        seen = printing.print_events(ctx, run.id, seen)
+        if ctx.stopping.is_set() and not told:
+            printing.progress("interrupted: asking the agents for their bill; `backlog-ops run` goes on later")
+            told = True
     printing.print_events(ctx, run.id, seen)
     if failed:
         raise failed[0]
+    if ctx.store.run(run.id).state == "open":
+        raise KeyboardInterrupt
+
+
+def _stop_on_signals(ctx: Context) -> None:
+    """Ctrl-C stops between steps; a second one leaves at once, and the next `run` finds what is still at work.
+
+    A terminal that closes and a CI job that is cancelled mean the same. What is ignored (nohup) stays ignored.
+    """
+
+    def stop(_number: int, _frame: object) -> None:
+        if ctx.stopping.is_set():
+            os._exit(EXIT_INTERRUPTED)
+        ctx.stopping.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
 def abort(args: argparse.Namespace) -> int:
