@@ -21,8 +21,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.e2e.harness.rules import Scenario, script
 from tests.e2e.harness.run_record import Run
@@ -57,6 +59,16 @@ def find_claude() -> Path | None:
     packaged = sorted((ROOT / ".deps/node_modules/@anthropic-ai").glob("claude-code-*/claude"))
     on_path = shutil.which("claude")
     return packaged[0] if packaged else Path(on_path) if on_path else None
+
+
+@dataclass(frozen=True)
+class Launched:
+    """`leftovers` is filled in at the end: what was still alive then."""
+
+    process: subprocess.Popen[bytes]
+    server: StubServer
+    isolated: bool
+    leftovers: list[str]
 
 
 class Lab:
@@ -157,39 +169,62 @@ class Lab:
     ) -> Run:
         """`claude ARGUMENTS` as they stand; "@PORT@" in one is the scripted API's port."""
         self._runs += 1
-        files = {name: self.root / f"{name}-{self._runs}" for name in ("env", "stdin", "stdout", "stderr")}
-        files["env"].write_text(json.dumps(self.environ()), encoding="utf-8")
+        files = {name: self.root / f"{name}-{self._runs}" for name in ("stdin", "stdout", "stderr")}
         files["stdin"].write_text(stdin, encoding="utf-8")
-        ours, theirs = socket.socketpair()
-        launcher = [
-            sys.executable,
-            "-I",
-            str(Path(__file__).with_name("_netns_exec.py")),
-            str(theirs.fileno()),
-        ]
-        launcher += ["netns" if self._isolate else "host", str(files["env"]), "--", str(self.claude_bin)]
         start = time.monotonic()
-        with (
-            ours,
-            files["stdin"].open("rb") as fed,
-            files["stdout"].open("wb") as out,
-            files["stderr"].open("wb") as err,
-        ):
+        with files["stdin"].open("rb") as fed, files["stdout"].open("wb") as out, files["stderr"].open("wb") as err:
+            program = [str(self.claude_bin), *arguments]
+            with self.launched(program, scenario, fed, out, err, cwd, git_root) as launched:
+                timed_out = not _ends_within(launched.process, timeout)
+        seconds = time.monotonic() - start
+        return Run(
+            argv=program,
+            exit_code=launched.process.returncode,
+            timed_out=timed_out,
+            seconds=seconds,
+            stdout=files["stdout"].read_text(encoding="utf-8", errors="replace"),
+            stderr=files["stderr"].read_text(encoding="utf-8", errors="replace"),
+            isolated=launched.isolated,
+            cwd=cwd or self.repo,
+            requests=launched.server.requests,
+            stub_errors=launched.server.errors,
+            leftovers=launched.leftovers,
+        )
+
+    @contextlib.contextmanager
+    def launched(
+        self,
+        program: Sequence[str],
+        scenario: Scenario | None,
+        stdin: IO[bytes] | int = subprocess.DEVNULL,
+        stdout: IO[bytes] | int = subprocess.DEVNULL,
+        stderr: IO[bytes] | int = subprocess.DEVNULL,
+        cwd: Path | None = None,
+        git_root: Path | None = None,
+    ) -> Iterator[Launched]:
+        """A program in the lab's environment and namespace, with the scripted API beside it; ended at the end."""
+        environment = self.root / f"env-{uuid.uuid4().hex}"
+        environment.write_text(json.dumps(self.environ()), encoding="utf-8")
+        ours, theirs = socket.socketpair()
+        launcher = [sys.executable, "-I", str(Path(__file__).with_name("_netns_exec.py")), str(theirs.fileno())]
+        launcher += ["netns" if self._isolate else "host", str(environment), "--"]
+        with ours:
             process = subprocess.Popen(
-                [*launcher, *arguments],
-                stdin=fed,
-                stdout=out,
-                stderr=err,
+                [*launcher, *program],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
                 cwd=cwd or self.repo,
                 env={"PATH": PATH},
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
             theirs.close()
+            leftovers: list[str] = []
             try:
                 report, descriptors, _, _ = socket.recv_fds(ours, 4096, 1)
                 if not descriptors:
-                    raise RuntimeError("launcher failed: " + files["stderr"].read_text(encoding="utf-8"))
+                    raise RuntimeError(f"the launcher failed: exit {process.wait(5)}")
                 server = StubServer(
                     scenario or script(),
                     sock=socket.socket(fileno=descriptors[0]),
@@ -198,25 +233,11 @@ class Lab:
                 )
                 with server:
                     ours.send(b"g")
-                    timed_out = not _ends_within(process, timeout)
+                    yield Launched(process, server, json.loads(report)["netns"], leftovers)
                     _end(process)
             finally:
                 _end(process)
-                seconds = time.monotonic() - start
-                leftovers = self._end_leftovers()
-        return Run(
-            argv=[str(self.claude_bin), *arguments],
-            exit_code=process.returncode,
-            timed_out=timed_out,
-            seconds=seconds,
-            stdout=files["stdout"].read_text(encoding="utf-8", errors="replace"),
-            stderr=files["stderr"].read_text(encoding="utf-8", errors="replace"),
-            isolated=json.loads(report)["netns"],
-            cwd=cwd or self.repo,
-            requests=server.requests,
-            stub_errors=server.errors,
-            leftovers=leftovers,
-        )
+                leftovers += self._end_leftovers()
 
     def install_from_git(self, checkout: Path, plugin: str) -> Path:
         """Install `plugin` the way a user does; returns the folder that it was installed into.
