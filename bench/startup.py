@@ -28,7 +28,6 @@ def main() -> int:
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(ROOT / ".deps/wheels"),
         }
-        environment.pop("CLAUDE_PLUGIN_DATA", None)
         command = [str(ROOT / "bin/backlog-ops"), "--version"]
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
         (python,) = Path(folder).glob("backlog-ops/venv-*/bin/python")

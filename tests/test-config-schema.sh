@@ -112,7 +112,7 @@ for section in version project backlog qualityGates codeRules ticketValidation r
   check "schema: $section" 'assert arg[0] in schema["properties"]' "$section"
   check "preset: $section" 'assert arg[0] in preset' "$section"
 done
-keys llmOps routing models gateway ollama local timeouts budget
+keys llmOps routing models gateway ollama local timeouts budget onModelMismatch
 
 echo ""
 echo "-- qualityGates sub-keys --"

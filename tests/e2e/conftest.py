@@ -55,11 +55,11 @@ MakeLab = Callable[..., BacklogLab]
 @pytest.fixture
 def make_lab(claude_bin: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeLab]:
     """Makes a lab with a backlog; the labs of a session share the engine's own Python environment."""
-    plugin_data = shared_folder(tmp_path_factory) / "plugin-data"
+    cache = shared_folder(tmp_path_factory) / "cache"
     with ExitStack() as labs:
 
         def make(models: Models | None = None, *tickets: object, **options: object) -> BacklogLab:
-            return labs.enter_context(BacklogLab(models or Models(), *tickets, plugin_data=plugin_data, **options))
+            return labs.enter_context(BacklogLab(models or Models(), *tickets, cache=cache, **options))
 
         yield make
 

@@ -174,7 +174,7 @@ def test_two_tickets_of_one_id(lab, ticket_id, difference):
 
 def test_a_second_run_is_told_about_the_first(lab, fake_claude):
     run = open_run(lab.context(), [], None)
-    for args in (["start"], ["run", "T-1"], ["run", "--max-usd", "1"]):
+    for args in (["start", "T-2"], ["start", "--max-usd", "1"], ["run", "T-1"], ["run", "--max-usd", "1"]):
         assert refused(lab, *args, CLAUDE_BIN=fake_claude) == (
             f"run {run.id} is open in this repository: `backlog-ops next` or `backlog-ops run` goes on with it, "
             "`backlog-ops abort` ends it"

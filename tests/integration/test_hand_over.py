@@ -91,6 +91,12 @@ def test_next_says_the_same_as_often_as_it_is_asked(parent):
     assert parent.command("resume") == first
 
 
+def test_start_goes_on_with_the_open_run_that_holds_its_tickets(parent):
+    first = parent.command("start")
+    assert parent.command("start") == first
+    assert parent.command("start", "T-1") == first
+
+
 def test_a_dry_run_prints_waves_and_tiers_and_opens_nothing(tmp_path):
     parent = Parent.of(tmp_path / "repo", "T-1", "T-2")
     done = parent.lab.cli("start", "--dry-run")
@@ -338,4 +344,4 @@ def test_only_an_implementer_of_a_parent_session_is_told_to_hand_in(parent, tmp_
     headless = one(tmp_path / "headless")
     headless.run()
     briefs = [Path(seen.brief).read_text() for seen in headless.agents.seen]
-    assert not [brief for brief in briefs if "submit" in brief]
+    assert not [brief for brief in briefs if "Hand in" in brief]

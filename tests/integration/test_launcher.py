@@ -113,16 +113,15 @@ def test_the_caller_s_python_settings_stay_outside_but_reach_child_processes(war
     assert outcome.witnessed["environ"]["PYTHONPATH"] == str(poison)
 
 
-def test_the_plugin_s_own_data_folder_comes_before_the_cache(warm: PluginCopy, tmp_path: Path) -> None:
-    data = tmp_path / "plugin data"
-    shutil.move(warm.base, data)
-    assert warm.run(CLAUDE_PLUGIN_DATA=str(data)).witnessed["prefix"].startswith(str(data))
+def test_a_hook_finds_what_a_shell_s_call_has_built(warm: PluginCopy, tmp_path: Path) -> None:
+    before = warm.run().witnessed["prefix"]
+    assert warm.run(CLAUDE_PLUGIN_DATA=str(tmp_path / "data")).witnessed["prefix"] == before
 
 
 @pytest.mark.parametrize("start", ["launcher", "own python"])
 def test_relative_folders_in_the_environment_are_ignored(start: str, warm: PluginCopy) -> None:
     shutil.move(warm.base, warm.cache / ".cache/backlog-ops")
-    outcome = warm.run_command(warm.way_in(start), CLAUDE_PLUGIN_DATA="here", XDG_CACHE_HOME="there")
+    outcome = warm.run_command(warm.way_in(start), XDG_CACHE_HOME="there")
     assert outcome.witnessed["prefix"].startswith(str(warm.cache / ".cache"))
 
 

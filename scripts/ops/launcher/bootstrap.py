@@ -7,10 +7,12 @@ the hash-pinned config/requirements.lock, with `uv` if there is one, else with `
     <base>/venv-<checksum>.partial/            being built, or left behind by a build that was killed
     <base>/venv-<checksum>.lock                held while building; its text is why the last build failed
 
-<base> is $CLAUDE_PLUGIN_DATA, else $XDG_CACHE_HOME/backlog-ops, else ~/.cache/backlog-ops, as in launch.sh.
+<base> is $XDG_CACHE_HOME/backlog-ops, else ~/.cache/backlog-ops, as in launch.sh.
 
 Two ways in: `ensure()` for scripts that people start with their own `python3`, and `bootstrap.py SCRIPT
-ARGS…` for launch.sh. This file runs on Python 3.6 and later with nothing installed: it says what is missing.
+ARGS…` for launch.sh. With --exit-zero among the arguments (a skill's preload: the host cuts it off, and drops the
+skill where it fails) building goes on in the background after a few seconds, and whatever is wrong is printed as
+text. This file runs on Python 3.6 and later with nothing installed: it says what is missing.
 """
 
 import contextlib
@@ -34,6 +36,9 @@ GUARD = "BACKLOG_BOOTSTRAPPED"
 # A caller that can do without the packages does not wait for the network again within this time.
 RETRY_OPTIONAL_AFTER_SECONDS = 600.0
 PROBE_SECONDS = 30
+PRELOAD = "--exit-zero"
+PRELOAD_SECONDS = 15.0
+PREPARE = "--prepare"  # bootstrap.py's own: build, and start nothing
 BUILD_SECONDS = 600
 
 # Settings that would change what is installed, or where.
@@ -101,7 +106,7 @@ def restart(argv: Sequence[str], optional: bool = False, lacking: Sequence[str] 
     try:
         if lacking:
             raise PreparationError(f"{sys.prefix} lacks {', '.join(lacking)}; delete that folder and try again")
-        python = managed_python(optional)
+        python = managed_python(time.time() - RETRY_OPTIONAL_AFTER_SECONDS if optional else None)
         os.environ[GUARD] = str(os.getpid())
         sys.stdout.flush()
         sys.stderr.flush()
@@ -114,18 +119,43 @@ def restart(argv: Sequence[str], optional: bool = False, lacking: Sequence[str] 
         sys.exit(EXIT_INTERRUPTED)
 
 
-def managed_python(optional: bool = False) -> str:
+def preload() -> None:
+    """Has the environment built by a process of its own; returns once it is there.
+
+    Exits 0 with one line on stdout where it takes longer than a few seconds, or cannot be built.
+    """
+    started = time.time()
+    try:
+        if not _is_complete(_environment_folder()):
+            builder = subprocess.Popen(
+                [sys.executable, "-Es", os.path.realpath(__file__), PREPARE],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            builder.wait(PRELOAD_SECONDS)
+            managed_python(since=started)
+    except subprocess.TimeoutExpired:
+        print("backlog-ops: preparing its Python packages, once; wait 20 s, then run the same command again")
+    except PreparationError as problem:
+        print(f"backlog-ops: {problem}")
+    else:
+        return
+    sys.exit(0)
+
+
+def managed_python(since: Optional[float] = None) -> str:
     """The path of the managed environment's Python; builds the environment if it is not there.
 
-    With `optional` a failure of the last minutes counts as this call's. Raises PreparationError.
+    A failure at or after `since` (seconds since the epoch) counts as this call's. Raises PreparationError.
     """
     base = _base_folder()
     try:
-        with open(LOCK_FILE, "rb") as lock_file:
-            folder = os.path.join(base, f"venv-{posix_checksum(lock_file.read())}")
+        folder = _environment_folder()
         if not _is_complete(folder):
             os.makedirs(base, mode=0o700, exist_ok=True)
-            _build_once(folder, time.time() - (RETRY_OPTIONAL_AFTER_SECONDS if optional else 0))
+            _build_once(folder, time.time() if since is None else since)
         return _python_of(folder)
     except OSError as problem:
         raise PreparationError(
@@ -173,14 +203,18 @@ def posix_checksum(data: bytes) -> int:
 
 
 def _base_folder() -> str:
-    for variable, below in (("CLAUDE_PLUGIN_DATA", ""), ("XDG_CACHE_HOME", "backlog-ops")):
-        folder = os.environ.get(variable, "")
-        if os.path.isabs(folder):  # the XDG specification: a relative path is invalid and must be ignored
-            return os.path.join(folder, below).rstrip("/")
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(folder):  # the XDG specification: a relative path is invalid and must be ignored
+        return os.path.join(folder, "backlog-ops")
     home = os.path.expanduser("~")
     if not os.path.isabs(home):
         raise PreparationError("no home folder to keep its Python packages in; set HOME or XDG_CACHE_HOME")
     return os.path.join(home, ".cache", "backlog-ops")
+
+
+def _environment_folder() -> str:
+    with open(LOCK_FILE, "rb") as lock_file:
+        return os.path.join(_base_folder(), f"venv-{posix_checksum(lock_file.read())}")
 
 
 def _python_of(folder: str) -> str:
@@ -332,4 +366,12 @@ def _say(message: object) -> None:
 
 
 if __name__ == "__main__":
-    restart(sys.argv[1:])
+    if sys.argv[1:] == [PREPARE]:
+        try:
+            managed_python()
+        except PreparationError as refused:
+            sys.exit(f"backlog-ops: {refused}")
+    else:
+        if PRELOAD in sys.argv:
+            preload()
+        restart(sys.argv[1:])

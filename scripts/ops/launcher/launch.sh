@@ -8,12 +8,10 @@
 # -E -s: no PYTHON* variable and no user site reaches our interpreter, while the processes that it
 # starts (the user's own tests, say) still inherit the caller's environment untouched.
 
-case ${CLAUDE_PLUGIN_DATA-} in
-    /*) base=$CLAUDE_PLUGIN_DATA ;;
-    *) case ${XDG_CACHE_HOME-} in
-        /*) base=$XDG_CACHE_HOME/backlog-ops ;;
-        *) base=${HOME-}/.cache/backlog-ops ;;
-    esac ;;
+# Not ${CLAUDE_PLUGIN_DATA}: only hooks are told of it, and they must find what a shell's call has built.
+case ${XDG_CACHE_HOME-} in
+    /*) base=$XDG_CACHE_HOME/backlog-ops ;;
+    *) base=${HOME-}/.cache/backlog-ops ;;
 esac
 checksum=$({ cksum <"$root/config/requirements.lock"; } 2>/dev/null)
 python=$base/venv-${checksum%% *}/bin/python

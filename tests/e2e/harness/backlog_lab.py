@@ -1,6 +1,6 @@
 """`backlog-ops run` on a scratch repository: the real engine, git and Claude Code; only the models are scripted.
 
-    with BacklogLab(Models(), ["T-1"], plugin_data=folder) as lab:
+    with BacklogLab(Models(), ["T-1"], cache=folder) as lab:
         ran = lab.run()
         assert ran.exit_code == 0, ran.explain()
 
@@ -21,8 +21,11 @@ from typing import Any
 
 from tests.e2e.demo.stage import LAUNCHER, offline
 from tests.e2e.harness.agents import Models
+from tests.e2e.harness.rules import Scenario
 from tests.e2e.harness.run_claude import Lab
+from tests.e2e.harness.run_record import Run
 from tests.e2e.harness.stub_anthropic import StubServer
+from tests.e2e.harness.terminal import Terminal
 from tests.support.lab import CONFIG, ticket_text
 
 RUN_SECONDS = 60.0
@@ -45,7 +48,7 @@ class BacklogLab(Lab):
     """
     tickets       ids, or id → text
     llm_ops       sections of `llmOps` in the configuration
-    plugin_data   where the engine's own Python environment is kept, shared by labs
+    cache         where the engine's own Python environment is kept, shared by labs
     folder        of the repository, relative to the lab's root
     launcher      of the plugin that runs
     """
@@ -55,12 +58,13 @@ class BacklogLab(Lab):
         models: Models,
         tickets: Iterable[str] | Mapping[str, str] = ("T-1",),
         *,
-        plugin_data: Path,
+        cache: Path,
         llm_ops: Mapping[str, Any] | None = None,
         files: Mapping[str, str] | None = None,
         environment: Mapping[str, str | None] | None = None,
         folder: str = "repo",
         launcher: Path = LAUNCHER,
+        plugin_dirs: Iterable[Path] = (),
     ) -> None:
         texts = tickets if isinstance(tickets, Mapping) else {name: ticket_text(name) for name in tickets}
         config = {**CONFIG, "llmOps": {**CONFIG["llmOps"], **(llm_ops or {})}}
@@ -76,12 +80,13 @@ class BacklogLab(Lab):
             },
             environment={
                 "ANTHROPIC_BASE_URL": self.api.base_url,
-                "CLAUDE_PLUGIN_DATA": str(plugin_data),
+                "XDG_CACHE_HOME": str(cache),
                 "CLAUDE_CODE_MAX_RETRIES": "0",
                 **offline(),
                 **(environment or {}),
             },
             folder=folder,
+            plugin_dirs=plugin_dirs,
         )
         self._extra.setdefault("CLAUDE_BIN", str(self.claude_bin))
         self.start = self.git("rev-parse", "HEAD").strip()
@@ -139,6 +144,16 @@ class BacklogLab(Lab):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {seconds:g} s")
             time.sleep(0.02)
+
+    def session(self, prompt: str, *arguments: str, scenario: Scenario, timeout: float = RUN_SECONDS) -> Run:
+        """`claude -p` with the plugin: a parent session, in a namespace with a scripted API of its own."""
+        self._extra.pop("ANTHROPIC_BASE_URL", None)
+        return self.claude(prompt, *arguments, scenario=scenario, timeout=timeout)
+
+    def terminal(self, scenario: Scenario, *arguments: str) -> Terminal:
+        """The same in a terminal."""
+        self._extra.pop("ANTHROPIC_BASE_URL", None)
+        return Terminal(self, scenario, *arguments)
 
     # -- what came of it
 

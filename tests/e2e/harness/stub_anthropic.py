@@ -12,6 +12,7 @@ a JSONL file when `record` is given. A call that the scenario does not cover get
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import struct
 import threading
@@ -84,6 +85,7 @@ class StubServer:
         self.requests: list[Req] = []
         self.errors: list[str] = []
         self.usage_model = UsageModel()
+        self.name = f"stub{secrets.token_hex(3)}"  # no two servers give the same message id
         self.stopping = threading.Event()
         self._record = record
         self._lock = threading.Lock()
@@ -226,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         request.answered = dict(reply.plain(), usage=usage, model=reply.model or request.model)
         uses_tools = any(block["type"] == "tool_use" for block in reply.blocks)
         return {
-            "id": f"msg_stub{request.seq:06d}",
+            "id": f"msg_{self.stub.name}{request.seq:06d}",
             "type": "message",
             "role": "assistant",
             "model": reply.model or request.model,

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -27,7 +28,9 @@ POLL_SECONDS = 0.05
 READY_SECONDS = 30.0
 WIDTH, HEIGHT = 160, 50
 # What the host prints where it waits for a person's yes.
-_QUESTION = re.compile(r"Do you want to|❯ 1\. Yes|Waiting for permission|needs your (permission|approval)", re.IGNORECASE)
+_QUESTION = re.compile(
+    r"Do you want to|❯ 1\. Yes|Waiting for permission|needs your (permission|approval)", re.IGNORECASE
+)
 
 
 class Terminal:
@@ -49,19 +52,20 @@ class Terminal:
         self.server: StubServer
 
     def __enter__(self) -> Terminal:
-        launched = self._launching.__enter__()
-        self.server = launched.server
-        size = ["-x", str(WIDTH), "-y", str(HEIGHT), "-c", str(self._cwd)]
-        self.wait_until(lambda: (self.lab.root / "tmux.sock").exists(), READY_SECONDS)
-        self._run("new-session", "-d", *size, *self._program)
-        self.wait_until(lambda: "❯" in self.screen(), READY_SECONDS)
+        with ExitStack() as stack:
+            self.server = stack.enter_context(self._launching).server
+            stack.callback(self._run, "kill-server")
+            size = ["-x", str(WIDTH), "-y", str(HEIGHT), "-c", str(self._cwd)]
+            # The server may have made its socket and not listen yet.
+            self.wait_until(lambda: self._run("new-session", "-d", *size, *self._program).returncode == 0)
+            self.wait_until(lambda: "❯" in self.screen(), READY_SECONDS)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._run("kill-server")
-        self._launching.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
     @property
     def calls(self) -> list[Req]:
@@ -77,7 +81,7 @@ class Terminal:
         self._run("send-keys", name)
 
     def screen(self) -> str:
-        seen = self._run("capture-pane", "-p", "-J")
+        seen = self._run("capture-pane", "-p", "-J").stdout
         if _QUESTION.search(seen) and (not self.questions or self.questions[-1] != seen):
             self.questions.append(seen)
         return seen
@@ -94,9 +98,9 @@ class Terminal:
             self.screen()
             time.sleep(POLL_SECONDS)
 
-    def _run(self, *arguments: str) -> str:
-        done = subprocess.run([*self._tmux, *arguments], capture_output=True, text=True, timeout=20, check=False)
-        return done.stdout
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        # -N: a client that comes too early would start a server of its own, in the caller's environment.
+        return subprocess.run([*self._tmux, "-N", *arguments], capture_output=True, text=True, timeout=20, check=False)
 
 
 def _skip_the_welcome(lab: Lab, folder: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from backlog_ops.errors import EXIT_FINDINGS, EXIT_OK, RunStateError, UsageError
 from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import hand_over
 from backlog_ops.run.rows import Action, Run
+from backlog_ops.run.session_agents import give_up
 
 START_SECONDS = 18.0  # contracts.md: start answers within 20 s, next within 100 s
 NEXT_SECONDS = 95.0
@@ -28,12 +30,23 @@ def start(args: argparse.Namespace) -> int:
 
         printing.print_dry_run(ctx, select(ctx, args.ids), args.json)
         return EXIT_OK
-    return _print_actions(ctx, open_run(ctx, args.ids, args.max_usd), START_SECONDS)
+    current = ctx.store.open_run()
+    goes_on = current is not None and args.max_usd is None and _holds(ctx, current, args.ids)
+    if current is None or not goes_on:
+        current = open_run(ctx, args.ids, args.max_usd)
+    return _print_actions(ctx, current, START_SECONDS)
+
+
+def _holds(ctx: Context, run: Run, ids: Sequence[str]) -> bool:
+    return all(ctx.store.step_of(run.id, ticket_id) is not None for ticket_id in ids)
 
 
 def next_actions(args: argparse.Namespace) -> int:
     ctx = open_context()
-    return _print_actions(ctx, latest_run(ctx), NEXT_SECONDS)
+    run = latest_run(ctx)
+    if args.lost:
+        give_up(ctx, run)
+    return _print_actions(ctx, run, NEXT_SECONDS)
 
 
 def _print_actions(ctx: Context, run: Run, seconds: float) -> int:
@@ -65,6 +78,11 @@ def submit(args: argparse.Namespace) -> int:
     action = _action(ctx, args.action)
     if action.state != "open":
         raise RunStateError(f"{action.id}: already {action.state}; `backlog-ops next` says what is open")
+    if args.request:
+        from backlog_ops.run.requests import request
+
+        print(request(ctx, action, args.request))
+        return EXIT_OK
     if args.file:
         if action.hand_in is None:
             raise UsageError(f"{action.id}: {action.gate} hands in its worktree, not a file")

@@ -6,11 +6,13 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from backlog_ops import __version__
+from backlog_ops.cli.exit_zero import OPTION, add_exit_zero, asks_for_zero, ending_with_zero
 from backlog_ops.errors import EXIT_INTERRUPTED, EXIT_UNREACHABLE, EXIT_USAGE, BacklogError
 
+HOOKS = ("returned", "stopped", "woken", "session", "settle")
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -25,6 +27,8 @@ def _later(module: str, function: str) -> Command:
 
 
 class _Parser(argparse.ArgumentParser):
+    commands: Mapping[str, argparse.ArgumentParser]
+
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(EXIT_USAGE, f"{self.prog}: {message}; `{self.prog} --help` shows how\n")
 
@@ -34,6 +38,7 @@ class _Commands:
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._parsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+        self.by_name: Mapping[str, argparse.ArgumentParser] = self._parsers.choices
 
     def add(self, name: str, function: str, example: str, text: str) -> argparse.ArgumentParser:
         sub: argparse.ArgumentParser = self._parsers.add_parser(
@@ -51,7 +56,7 @@ class _Commands:
         return sub
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser(
         prog="backlog-ops",
         description="Implements a folder of Markdown tickets in waves, each gate on the cheapest model that can do it.",
@@ -60,9 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"backlog-ops {__version__}")
     parser.add_argument("--debug", action="store_true", help="a traceback instead of one line for our own errors")
     commands = _Commands(parser)
+    _add_setting_up(commands)
     _add_reading(commands)
     _add_driving(commands)
     _add_handing(commands)
+    parser.commands = commands.by_name
     return parser
 
 
@@ -82,11 +89,28 @@ def _add_reading(commands: _Commands) -> None:
     sub.add_argument("gate", metavar="GATE", help="PLAN, IMPLEMENT, REVIEW, …")
     _formats(sub, "text", "json")
 
-    _formats(commands.add("status", "reading.status", "status", "the run, read"), "text", "json")
+    sub = commands.add("status", "reading.status", "status", "the run, read")
+    _formats(sub, "text", "json")
+    add_exit_zero(sub)
 
     sub = commands.add("show", "reading.show", "show BUG-001", "brief, diff, findings and receipts of a ticket")
     sub.add_argument("id", metavar="ID")
     _formats(sub, "text", "json")
+    add_exit_zero(sub)
+
+
+def _add_setting_up(commands: _Commands) -> None:
+    text = "write the configuration, the ticket folders and a ticket template; nothing is overwritten"
+    sub = commands.add("init", "setting_up.init", "init --test-command 'make test'", text)
+    sub.add_argument("--dry-run", action="store_true", help="show what would be written as a diff, write nothing")
+    sub.add_argument("--test-command", metavar="CMD", help="what runs the tests; default: as detected")
+    _formats(sub, "text", "json")
+    add_exit_zero(sub)
+
+    text = "what is missing or mis-set on this machine and in this repository, each with its remedy"
+    sub = commands.add("doctor", "setting_up.doctor", "doctor", text)
+    _formats(sub, "text", "json")
+    add_exit_zero(sub)
 
 
 def _add_driving(commands: _Commands) -> None:
@@ -103,31 +127,40 @@ def _add_driving(commands: _Commands) -> None:
 
 
 def _add_handing(commands: _Commands) -> None:
-    text = "open a run and print the first actions for a parent session"
+    text = "open a run, or go on with the open one, and print the first actions for a parent session"
     sub = commands.add("start", "handing.start", "start BUG-001", text)
     sub.add_argument("ids", metavar="ID", nargs="*", help="only these tickets; default: all pending ones")
     sub.add_argument("--dry-run", action="store_true", help="waves and tiers only; opens nothing, calls no model")
     sub.add_argument("--max-usd", type=_dollars, metavar="X", help="end cleanly when so much is spent")
     sub.add_argument("--json", action="store_true", help="with --dry-run; the actions are JSON in any case")
+    add_exit_zero(sub)
 
     text = "do what needs no parent, then print the actions for it"
     sub = commands.add("next", "handing.next_actions", "next", text)
-    sub.add_argument("--json", action="store_true", help="the output is JSON in any case")
+    _for_a_parent(sub)
     text = "the same, for a session that finds a run open"
-    sub = commands.add("resume", "handing.next_actions", "resume", text)
-    sub.add_argument("--json", action="store_true", help="the output is JSON in any case")
+    _for_a_parent(commands.add("resume", "handing.next_actions", "resume", text))
 
     sub = commands.add("submit", "handing.submit", "submit a17", "hand in what an action asked for")
     sub.add_argument("action", metavar="ACTION")
     sub.add_argument("--file", metavar="F", help="the answer file of a gate that writes one")
+    text = "hand nothing in yet: ask to write these files, which the plan does not name"
+    sub.add_argument("--request", metavar="PATH", nargs="+", help=text)
 
     text = "run the configured commands in an action's worktree and print what failed"
     sub = commands.add("check", "handing.check", "check a17 -- -k login", text)
     sub.add_argument("action", metavar="ACTION")
     sub.add_argument("args", metavar="ARGS", nargs="*", help="after `--`: run the test command alone, with these")
 
-    # The engine's own detached worker: started by start and next, not listed.
+    # The engine's own detached worker and the plugin's hooks: nobody types them, so they are not listed.
     commands.add_hidden("worker", "handing.worker").add_argument("run_id")
+    commands.add_hidden("hook", "hooks.hook").add_argument("name", choices=HOOKS)
+
+
+def _for_a_parent(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="the output is JSON in any case")
+    text = "sub-agents that have not handed in are gone: hand their actions out again"
+    sub.add_argument("--lost", action="store_true", help=text)
 
 
 def _positive(text: str) -> int:
@@ -165,7 +198,14 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (errors.py lists them)."""
-    args = _parse(sys.argv[1:] if argv is None else list(argv))
+    words = sys.argv[1:] if argv is None else list(argv)
+    if OPTION in words and asks_for_zero(words, _parser().commands):
+        return ending_with_zero(lambda: _run(words))
+    return _run(words)
+
+
+def _run(words: Sequence[str]) -> int:
+    args = _parse(words)
     try:
         code: int = args.call(args)
         sys.stdout.flush()

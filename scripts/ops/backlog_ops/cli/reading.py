@@ -8,11 +8,13 @@ import os
 
 from backlog_ops.cli import printing
 from backlog_ops.cli.opening import current_repository, latest_run, open_context
-from backlog_ops.domain.gates import Gate
+from backlog_ops.domain.gates import Gate, Tier
+from backlog_ops.domain.host_models import alias_for
 from backlog_ops.domain.routing import History
 from backlog_ops.domain.routing import route as decide
 from backlog_ops.errors import EXIT_OK, UsageError
 from backlog_ops.run.backlog import read_backlog
+from backlog_ops.run.context import Context
 from backlog_ops.storage.config_file import load_settings
 
 
@@ -49,7 +51,7 @@ def route(args: argparse.Namespace) -> int:
             "gate": gate.value,
             "tier": decision.tier.value if decision.tier else None,
             "model": model,
-            "host_model": decision.tier.host_model if decision.tier else None,
+            "host_model": _host_model(ctx, decision.tier),
             "rule": decision.rule.value,
             "reason": decision.reason,
         }
@@ -59,6 +61,11 @@ def route(args: argparse.Namespace) -> int:
     else:
         print(f"{gate} of {args.id}: {decision.tier} ({model}), rule {decision.rule}: {decision.reason}")
     return EXIT_OK
+
+
+def _host_model(ctx: Context, tier: Tier | None) -> str | None:
+    """The Agent tool's `model:`; None for a local model, and for `frontier`, which inherits."""
+    return alias_for(tier, ctx.settings.llm_ops.models.by_tier) if tier in (Tier.CHEAP, Tier.BALANCED) else None
 
 
 def status(args: argparse.Namespace) -> int:

@@ -31,11 +31,6 @@ class Tier(_Ordered):
     BALANCED = "balanced"
     FRONTIER = "frontier"
 
-    @property
-    def host_model(self) -> str | None:
-        """The `model:` Claude Code's Agent tool takes; None where the tier has no alias of its own."""
-        return {Tier.CHEAP: "haiku", Tier.BALANCED: "sonnet"}.get(self)
-
 
 class Gate(enum.Enum):
     """Every place where a model or a script is asked (rules.md, "Gates")."""

@@ -173,6 +173,7 @@ class LlmOps:
     local_max_seconds: float
     timeouts: Timeouts
     budget: Budget
+    mismatch_fails: bool  # an answer of another model than the routed one fails the gate
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LlmOps:
@@ -184,6 +185,7 @@ class LlmOps:
             local_max_seconds=data["local"]["maxSeconds"],
             timeouts=Timeouts.from_json(data["timeouts"]),
             budget=Budget.from_json(data["budget"]),
+            mismatch_fails=data["onModelMismatch"] == "fail",
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
-from backlog_ops.domain.plans import Plan
-from backlog_ops.domain.tickets import Ticket
+if TYPE_CHECKING:  # a guard that only asks what is outside has no time to import YAML
+    from backlog_ops.domain.plans import Plan
+    from backlog_ops.domain.tickets import Ticket
 
 
 def write_set(ticket: Ticket, plan: Plan | None) -> frozenset[str]:

@@ -6,15 +6,15 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from backlog_ops.domain.shapes import as_object, as_text, parse_object
 from backlog_ops.llm.capabilities import Capabilities, Thinking, capabilities_of
-from backlog_ops.llm.claude_usage import usage_of_message
 from backlog_ops.llm.http_failures import failure
 from backlog_ops.llm.redact import shown
-from backlog_ops.llm.shapes import as_object, as_text, parse_object
 from backlog_ops.llm.sizing import tokens_at_least
 from backlog_ops.llm.structured import claude_schema, with_schema_in_words
 from backlog_ops.llm.transport import Limits, Request, Response, is_loopback, origin, send
 from backlog_ops.llm.types import Allowance, AttemptError, Call, Outcome, Reply, Spent
+from backlog_ops.money.claude_usage import usage_of_message
 
 # Every model answers this version, and no parameter that newer ones removed is ever sent.
 API_VERSION = "2023-06-01"

@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from backlog_ops.domain.shapes import as_count, as_object, as_text
 from backlog_ops.llm.anthropic import stop_failure
-from backlog_ops.llm.claude_usage import result_of_cli, usage_of_cli
 from backlog_ops.llm.redact import shown
-from backlog_ops.llm.shapes import as_count, as_object, as_text
 from backlog_ops.llm.structured import with_schema_in_words
 from backlog_ops.llm.types import Allowance, AttemptError, Call, Outcome, Reply, Spent
+from backlog_ops.money.claude_usage import result_of_cli, usage_of_cli
 
 MAX_ARGUMENT_BYTES = 100_000  # Linux takes 131,072 in one argument
 _DEFAULT_SYSTEM = "Answer the user's message."  # without any, the CLI sends its own, 27,000 characters long

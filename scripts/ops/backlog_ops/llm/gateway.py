@@ -13,10 +13,10 @@ from typing import Any
 
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.domain.settings import NANO_PER_USD
+from backlog_ops.domain.shapes import as_count, as_object, as_objects, as_text, parse_object
 from backlog_ops.llm.capabilities import capabilities_of
 from backlog_ops.llm.http_failures import failure
 from backlog_ops.llm.redact import shown
-from backlog_ops.llm.shapes import as_count, as_object, as_objects, as_text, parse_object
 from backlog_ops.llm.structured import with_schema_in_words
 from backlog_ops.llm.transport import Limits, Request, Response, is_loopback, origin, send
 from backlog_ops.llm.types import Allowance, AttemptError, Call, Outcome, Reply, Spent

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from backlog_ops.domain.pricing import Usage
+from backlog_ops.domain.shapes import as_count, as_object, as_objects, as_text, parse_object
 from backlog_ops.llm.http_failures import failure
 from backlog_ops.llm.redact import shown
-from backlog_ops.llm.shapes import as_count, as_object, as_objects, as_text, parse_object
 from backlog_ops.llm.sizing import tokens_about, tokens_at_least
 from backlog_ops.llm.thoughts import ThoughtFilter, without_thoughts
 from backlog_ops.llm.transport import Limits, Request, Response, is_loopback, origin, send

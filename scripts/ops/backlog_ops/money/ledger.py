@@ -34,14 +34,16 @@ class Receipt:
     fallback_cause: str | None = None
     escalation_rule: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    session: str | None = None  # the Claude Code session and sub-agent that made the call, where one did
+    agent: str | None = None
 
 
 _INSERT = """
 INSERT OR IGNORE INTO ledger (
     key, at, source, run, wave, ticket, gate, attempt, asked_tier, asked_model, provider, answered_model,
     input, cache_write_5m, cache_write_1h, cache_read, output, cost_nanousd, price_date, latency_ms, outcome,
-    fallback_cause, escalation_rule, tags
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    fallback_cause, escalation_rule, tags, session, agent
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -76,6 +78,8 @@ def record(connection: sqlite3.Connection, receipt: Receipt) -> None:
             receipt.fallback_cause,
             receipt.escalation_rule,
             json.dumps(dict(receipt.tags), sort_keys=True),
+            receipt.session,
+            receipt.agent,
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from backlog_ops.storage.locations import PLUGIN_ROOT
 LAUNCHER = PLUGIN_ROOT / "bin" / "backlog-ops"
 AGENTS = {Gate.IMPLEMENT: "implementer", Gate.REVIEW: "reviewer"}
 TEXT_AGENT = "scribe"
+_MARKER = re.compile(r"\[backlog:a([0-9]{1,15})\]")
 
 
 def agent_name(gate: Gate) -> str:
@@ -29,9 +31,20 @@ def submit_command(action: Action) -> str:
     return f"{shlex.quote(str(LAUNCHER))} submit {action.id}"
 
 
+def request_command(action: Action) -> str:
+    """How an implementer asks to write a file beyond the plan; the path comes after it."""
+    return f"{submit_command(action)} --request"
+
+
 def prompt_line(action: Action) -> str:
     """All that a parent or `claude -p` says to a sub-agent; the marker ties it to its ticket, gate and budget."""
     return f"Read {action.brief} and do what it says. [backlog:{action.id}]"
+
+
+def marked_action(prompt: str) -> int | None:
+    """The number of the action that a sub-agent's prompt is marked with."""
+    found = _MARKER.search(prompt)
+    return int(found[1]) if found else None
 
 
 def hand_in_path(action: Action, worktree: Path) -> Path | None:

@@ -11,7 +11,7 @@ from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.plans import Plan
 from backlog_ops.domain.verdicts import VERDICT_SCHEMA
 from backlog_ops.llm.types import Prompt
-from backlog_ops.run.actions import check_command, hand_in_path, submit_command
+from backlog_ops.run.actions import check_command, hand_in_path, request_command, submit_command
 from backlog_ops.run.context import Context
 from backlog_ops.run.prompts import fenced
 from backlog_ops.run.rows import Action, TicketState, Verdict
@@ -68,9 +68,13 @@ def _implement_steps(action: Action, plan: Plan, for_session: bool) -> list[str]
         "Work in the worktree and nowhere else; use absolute paths below it.",
         "Read the project rules and the files of the plan. Write the tests first, then the code.",
         "Run the check command until it passes. It runs the project's own type check, lint, tests and build; "
-        "arguments after ` -- ` go to the test command. No other command is allowed.",
+        "arguments after ` -- ` go to the test command. Nothing else can be run.",
         "Stop. Do not commit. Answer with one line that says what you did.",
     ]
+    ask = (
+        f"Does it need a file that is not listed below? Run `{request_command(action)} PATH` first: it says yes or no."
+    )
+    steps.insert(-1, ask)
     if plan.deleted_paths:
         steps.insert(2, "Files that the plan deletes go when the check command first runs: read them before.")
     if for_session:
@@ -100,6 +104,7 @@ def review_brief(
     gate_output: str,
     diff: str,
     failures: Sequence[Verdict],
+    granted: Sequence[str],
 ) -> str:
     """Everything the reviewer needs in one file: one Read instead of many turns."""
     lines = [
@@ -131,6 +136,8 @@ def review_brief(
             fenced("failure", verdict.detail),
             "",
         ]
+    if granted:
+        lines += ["## Files beyond the plan, which the implementer asked for", "", *[f"- {p}" for p in granted], ""]
     lines += ["## Ticket", "", fenced("ticket", ticket.text), ""]
     lines += ["## Plan", "", fenced("plan", _plan_text(plan)), ""]
     lines += ["## Gate output", "", fenced("output", gate_output), ""]
@@ -183,4 +190,4 @@ def open_text_action(
     worktree = ctx.worktree_path(ticket)
     action = ctx.store.add_action(ticket, gate, max(1, ticket.attempt), tier, rule)
     text = text_action_brief(ticket, action, worktree, prompt.system, prompt.user, json.dumps(schema))
-    ctx.store.open_action(action, write_brief(ctx, ticket, action, text), hand_in_path(action, worktree))
+    ctx.open_action(ticket, action, write_brief(ctx, ticket, action, text), hand_in_path(action, worktree))

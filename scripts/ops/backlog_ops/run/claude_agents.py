@@ -18,12 +18,12 @@ from typing import Any
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.pricing import Usage
+from backlog_ops.domain.shapes import as_object
 from backlog_ops.errors import UnreachableError
-from backlog_ops.llm.claude_usage import result_of_cli, usage_of_cli
-from backlog_ops.llm.shapes import as_object
 from backlog_ops.llm.steps import find_claude
+from backlog_ops.money.claude_usage import result_of_cli, usage_of_cli
 from backlog_ops.money.ledger import Receipt
-from backlog_ops.run.actions import agent_name, check_command, prompt_line
+from backlog_ops.run.actions import agent_name, check_command, prompt_line, request_command
 from backlog_ops.run.agent_process import AgentProcess
 from backlog_ops.run.commands import STOP_CHECK_SECONDS
 from backlog_ops.run.context import Context
@@ -211,7 +211,8 @@ def allowed_tools(action: Action, worktree: Path) -> list[str]:
     own_files = f"Read({_rule_path(Path(action.brief).parent)}/**)"
     if action.gate is Gate.IMPLEMENT:
         check = check_command(action)
-        return [own_files, f"Edit({_rule_path(worktree)}/**)", f"Bash({check})", f"Bash({check} *)"]
+        commands = [f"Bash({check})", f"Bash({check} *)", f"Bash({request_command(action)} *)"]
+        return [own_files, f"Edit({_rule_path(worktree)}/**)", *commands]
     return [own_files, f"Edit({_rule_path(Path(action.hand_in or ''))})"]
 
 

@@ -6,7 +6,9 @@ from backlog_ops.errors import BacklogError
 from backlog_ops.run import worktrees
 from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.context import Context
+from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.rows import Run
+from backlog_ops.run.session_agents import give_up
 from backlog_ops.run.steps import Step
 from backlog_ops.run.text_gates import first_line
 
@@ -22,6 +24,7 @@ def finish(ctx: Context, run: Run) -> None:
     ctx.store.end_run(run.id, "done", f"run {run.id}: {done} of {total} tickets done · {line}")
     worktrees.remove_all(ctx, run)
     _delete_delivered_branch(ctx, run)
+    sync_mark(ctx)
 
 
 def _deliver(ctx: Context, run: Run) -> str:
@@ -91,6 +94,8 @@ def abort(ctx: Context) -> str:
     at_work = ctx.store.actions(run.id, "open")
     ctx.store.end_run(run.id, "aborted", f"run {run.id}: aborted")
     end_agents(ctx, at_work)
+    give_up(ctx, run)
+    sync_mark(ctx)
     tip = ctx.git.commit_of(run.ref)
     if tip is None or tip == run.base_commit:
         return f"run {run.id} aborted; {run.base_branch} is as it was"

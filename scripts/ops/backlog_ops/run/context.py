@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backlog_ops.domain.gates import Gate
+from backlog_ops.domain.host_models import alias_for
 from backlog_ops.domain.pricing import PriceTable
 from backlog_ops.domain.settings import Settings
 from backlog_ops.errors import RepositoryError, RunStateError
 from backlog_ops.run.git import Git
-from backlog_ops.run.rows import Run, TicketState
+from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.store import Store
 from backlog_ops.storage.locations import WORK_FOLDER_NAME
 
@@ -67,6 +68,26 @@ class Context:
 
     def action_folder(self, ticket: TicketState, action_id: str) -> Path:
         return self.work_folder / "runs" / ticket.run / ticket.id / action_id
+
+    def open_action(
+        self,
+        ticket: TicketState,
+        action: Action,
+        brief: Path,
+        hand_in: Path | None,
+        write_set: Sequence[str] = (),
+        **changes: Any,
+    ) -> None:
+        """Show an action to drivers and guards; `changes` are those of its ticket."""
+        self.store.open_action(
+            action,
+            brief,
+            hand_in,
+            host_model=alias_for(action.tier, self.settings.llm_ops.models.by_tier),
+            worktree=self.worktree_path(ticket),
+            write_set=write_set,
+            **changes,
+        )
 
     def open_run(self) -> Run:
         run = self.store.open_run()

@@ -18,8 +18,9 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.gates import commit, implement, lint, plan, review
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.processes import StoppedError
-from backlog_ops.run.progress import has_work, open_action_of, over_budget
+from backlog_ops.run.progress import action_of, has_work, open_action_of, over_budget
 from backlog_ops.run.rows import Action, Run, TicketState
+from backlog_ops.run.session_agents import wrong_model
 from backlog_ops.run.steps import Step
 from backlog_ops.run.text_gates import first_line
 
@@ -83,11 +84,23 @@ def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner 
         if over:
             park(ctx, ticket, over, action)
         elif action is None:
-            _guarded(ctx, ticket, _STEPS[ticket.step], run, ticket)
+            _guarded(ctx, ticket, _step, run, ticket)
         elif agents is None:
             return
         else:
             _guarded(ctx, ticket, _run_agent, agents, action)
+
+
+def _step(ctx: Context, run: Run, ticket: TicketState) -> None:
+    """What comes next for a ticket; what another model than the routed one handed in is not even looked at."""
+    action = action_of(ctx, ticket)
+    wrong = wrong_model(ctx, action) if action is not None and action.state == "handed-in" else None
+    if wrong and ctx.settings.llm_ops.mismatch_fails:
+        park(ctx, ticket, f"{wrong}; mend that, or set llmOps.onModelMismatch to warn", action)
+        return
+    if wrong:
+        ctx.say(ticket, f"warning: {wrong}")
+    _STEPS[ticket.step](ctx, run, ticket)
 
 
 def _run_agent(ctx: Context, agents: AgentRunner, action: Action) -> None:

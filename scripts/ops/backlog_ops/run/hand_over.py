@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Tier
+from backlog_ops.domain.host_models import must_name_frontier
 from backlog_ops.errors import RunStateError
+from backlog_ops.money.transcripts import find_subagents_folder, last_model
+from backlog_ops.run import agent_rows
 from backlog_ops.run.actions import LAUNCHER, agent_name, prompt_line
 from backlog_ops.run.agent_process import AgentProcess
 from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import RUN, DrivenError, holder
+from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.progress import has_work, run_limit
-from backlog_ops.run.rows import Action, Run
+from backlog_ops.run.rows import Action, Run, SessionAgent
+from backlog_ops.run.session_agents import look, own_session, watch
 from backlog_ops.run.steps import Step
 
 POLL_SECONDS = 0.05
+BARRIER_POLL_SECONDS = 0.1
+RELEASE_SECONDS = 0.3  # longer than the others of a list need to see that it is over
 WAIT_SECONDS = 5  # what a parent is told to wait when the engine's own work takes longer
 
 
@@ -31,8 +40,52 @@ def hand_over(ctx: Context, run: Run, limit_seconds: float) -> dict[str, Any]:
     busy = holder(ctx.state_folder)
     if busy is not None and busy.startswith(RUN):
         raise DrivenError(busy)
+    look(ctx, run)
     _pick_up_files(ctx, run)
+    run = advance(ctx, run, time.monotonic() + limit_seconds)
+    answer = describe(ctx, run)
+    session = own_session(ctx)
+    if session:  # a hook that hands over later need not say the same again
+        _tell(ctx, run, session, answer)
+    sync_mark(ctx)
+    return answer
+
+
+def hand_over_once(ctx: Context, run: Run, session: str, limit_seconds: float) -> dict[str, Any] | None:
+    """For a hook: wait until the engine has nothing to do, then what this session has not been told yet; else None."""
+    if watching(ctx, run, session):
+        return None
+    _pick_up_files(ctx, run)
+    run = advance(ctx, run, time.monotonic() + limit_seconds)
+    answer = describe(ctx, run)
+    waits = any(action["do"] == "wait" for action in answer["actions"])
+    fresh = None if waits else _tell(ctx, run, session, answer)
+    sync_mark(ctx)
+    return fresh
+
+
+def hold(ctx: Context, agent: SessionAgent, limit_seconds: float) -> None:
+    """Wait until no sub-agent of this one's session is at work and the engine has done what their ends made possible;
+    then until the instant at which all of them are let go.
+    """
+    run = ctx.store.run(ctx.store.action(agent.action).run)
     deadline = time.monotonic() + limit_seconds
+    while time.monotonic() < deadline:
+        run = advance(ctx, run, deadline)
+        if not watching(ctx, run, agent.session) and not (run.state == "open" and has_work(ctx, run)):
+            at = agent_rows.release(ctx.store, agent, ctx.clock() + RELEASE_SECONDS)
+            time.sleep(min(max(0.0, at - ctx.clock()), RELEASE_SECONDS))
+            return
+        time.sleep(BARRIER_POLL_SECONDS)
+
+
+def watching(ctx: Context, run: Run, session: str) -> list[SessionAgent]:
+    """The sub-agents of a session that are at work."""
+    return [agent for agent in watch(ctx, run) if agent.session == session]
+
+
+def advance(ctx: Context, run: Run, deadline: float) -> Run:
+    """Let the worker go on until only agents are waited for, or the deadline (monotonic seconds) is there."""
     worker: _Worker | None = None
     while run.state == "open" and has_work(ctx, run):
         if worker is not None and worker.process.poll():
@@ -43,13 +96,24 @@ def hand_over(ctx: Context, run: Run, limit_seconds: float) -> dict[str, Any]:
             break
         time.sleep(POLL_SECONDS)
         run = ctx.store.run(run.id)
-    return describe(ctx, ctx.store.run(run.id))
+    return ctx.store.run(run.id)
+
+
+def _tell(ctx: Context, run: Run, session: str, answer: dict[str, Any]) -> dict[str, Any] | None:
+    """The answer with what this session had not been told before; None where that is nothing."""
+    if run.state != "open":
+        return answer if ctx.store.tell_end(run.id, session) else None
+    numbers = [int(action["id"][1:]) for action in answer["actions"] if action["do"] == "agent"]
+    new = ctx.store.tell(run.id, session, numbers)
+    actions = [action for action in answer["actions"] if action["do"] == "agent" and int(action["id"][1:]) in new]
+    return {**answer, "actions": actions} if actions else None
 
 
 def _pick_up_files(ctx: Context, run: Run) -> None:
-    """A sub-agent without Bash hands in by writing its file."""
+    """A sub-agent without Bash hands in by writing its file; while it is at work it may write it again."""
+    at_work = {agent.action for agent in agent_rows.at_work(ctx.store, run.id)}
     for action in ctx.store.actions(run.id, "open"):
-        if action.hand_in and Path(action.hand_in).is_file():
+        if action.hand_in and Path(action.hand_in).is_file() and action.number not in at_work:
             ctx.store.hand_in(action)
 
 
@@ -88,9 +152,21 @@ def describe(ctx: Context, run: Run) -> dict[str, Any]:
     said = {"run": run.id, "wave": run.wave, "say": headline(ctx, run)}
     if run.state != "open":
         return {**said, "actions": [{"do": "done", "summary": run.summary or f"run {run.id} was {run.state}"}]}
+    open_actions = ctx.store.actions(run.id, "open")
+    at_work = {agent.action for agent in agent_rows.at_work(ctx.store, run.id)}
     # Agents that a killed `backlog-ops run` left at work are waited for: nobody may do the same a second time.
-    actions = [_agent(ctx, a) for a in ctx.store.actions(run.id, "open") if not AgentProcess.of(a).is_at_work]
-    return {**said, "actions": actions or [{"do": "wait", "seconds": WAIT_SECONDS}]}
+    at_work |= {action.number for action in open_actions if AgentProcess.of(action).is_at_work}
+    actions = [_agent(ctx, action) for action in open_actions if action.number not in at_work]
+    return {**said, "actions": actions or [_wait(sorted(at_work))]}
+
+
+def _wait(at_work: Sequence[int]) -> dict[str, Any]:
+    waiting: dict[str, Any] = {"do": "wait", "seconds": WAIT_SECONDS}
+    if at_work:
+        names = ", ".join(f"a{number}" for number in at_work)
+        lost = f"{shlex.quote(str(LAUNCHER))} next --lost"
+        waiting["why"] = f"sub-agents at work on {names}; if none of yours is running any more: {lost}"
+    return waiting
 
 
 def _agent(ctx: Context, action: Action) -> dict[str, Any]:
@@ -102,14 +178,20 @@ def _agent(ctx: Context, action: Action) -> dict[str, Any]:
         "attempt": action.attempt,
         "subagent_type": f"backlog:{agent_name(action.gate)}",
     }
-    if action.tier is not Tier.FRONTIER:  # absent: the sub-agent inherits the parent's model
-        answer["model"] = action.tier.host_model
+    if action.tier is not Tier.FRONTIER or must_name_frontier(_parent_model(ctx)):  # else it inherits
+        answer["model"] = action.host_model
     return {
         **answer,
         "run_in_background": False,
         "description": f"{action.ticket} {action.gate} #{action.attempt}",
         "prompt": prompt_line(action),
     }
+
+
+def _parent_model(ctx: Context) -> str | None:
+    """What answered last in the session that asks; None outside any, and at its very first call."""
+    folder = find_subagents_folder(ctx.environ, own_session(ctx))
+    return last_model(folder.parent.with_suffix(".jsonl")) if folder else None
 
 
 _DOING = {

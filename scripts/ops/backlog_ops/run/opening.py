@@ -21,6 +21,7 @@ from backlog_ops.errors import (
 from backlog_ops.run.backlog import BacklogFiles, read_backlog
 from backlog_ops.run.context import Context
 from backlog_ops.run.git import GitError
+from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
 
@@ -166,6 +167,7 @@ def open_run(ctx: Context, wanted: Sequence[str], max_nanousd: int | None) -> Ru
     ctx.store.begin(run, [_state(run, ticket) for ticket in selection.tickets])
     for ticket_id, reason in selection.skipped.items():
         ctx.store.say(run.id, f"left out: {reason}", ticket_id)
+    sync_mark(ctx)
     return run
 
 
@@ -189,4 +191,5 @@ def _state(run: Run, ticket: Ticket) -> TicketState:
         approved_tree=None,
         message=None,
         commit_id=None,
+        granted="[]",
     )

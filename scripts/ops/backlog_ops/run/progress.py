@@ -12,10 +12,15 @@ _AGENT_GATES = {Step.PLAN: Gate.PLAN, Step.IMPLEMENT: Gate.IMPLEMENT, Step.REVIE
 _BUYING = frozenset({Step.PREPARE, Step.PLAN, Step.IMPLEMENT, Step.REVIEW})
 
 
+def action_of(ctx: Context, ticket: TicketState) -> Action | None:
+    """The agent action this ticket waits for, or whose hand-in is to be judged next."""
+    gate = _AGENT_GATES.get(ticket.step)
+    return ctx.store.current_action(ticket, gate) if gate else None
+
+
 def open_action_of(ctx: Context, ticket: TicketState) -> Action | None:
     """The agent action this ticket waits for."""
-    gate = _AGENT_GATES.get(ticket.step)
-    action = ctx.store.current_action(ticket, gate) if gate else None
+    action = action_of(ctx, ticket)
     return action if action is not None and action.state == "open" else None
 
 

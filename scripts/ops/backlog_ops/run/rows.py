@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.run.steps import Step
@@ -22,6 +23,8 @@ class Run:
     wave_source: str | None
     max_nanousd: int | None
     summary: str | None
+    ended_at: float | None = None
+    told: str | None = None  # the session that was told last of its end
 
     @property
     def ref(self) -> str:
@@ -53,6 +56,7 @@ class TicketState:
     approved_tree: str | None
     message: str | None
     commit_id: str | None
+    granted: str  # JSON: paths beyond the plan that an implementer asked for and got
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,37 @@ class Action:
     hand_in: str | None
     state: str  # open | handed-in | closed
     cause: str | None
+    host_model: str | None  # the Agent tool's alias for its tier
+    told: str | None  # the session that was told last to start it
 
     @property
     def id(self) -> str:
         return f"a{self.number}"
+
+
+@dataclass(frozen=True)
+class SessionAgent:
+    """A sub-agent of somebody's session that works, or worked, on an action."""
+
+    tool_use_id: str
+    action: int
+    session: str
+    host_pid: int | None
+    transcripts: str
+    agent_id: str | None
+    parent_model: str | None
+    asked_model: str | None  # None: it inherits
+    resolved_model: str | None
+    guarded: bool
+    overrides: str | None
+    started_at: float
+    ended_at: float | None
+    cause: str | None
+    booked: bool
+
+    @property
+    def transcript(self) -> Path | None:
+        return Path(self.transcripts) / f"agent-{self.agent_id}.jsonl" if self.agent_id else None
 
 
 @dataclass(frozen=True)
@@ -104,3 +135,8 @@ def ticket_of(row: sqlite3.Row) -> TicketState:
 def action_of(row: sqlite3.Row) -> Action:
     values = {name: row[name] for name in Action.__dataclass_fields__}
     return Action(**{**values, "gate": Gate(values["gate"]), "tier": Tier(values["tier"])})
+
+
+def agent_of(row: sqlite3.Row) -> SessionAgent:
+    values = {name: row[name] for name in SessionAgent.__dataclass_fields__}
+    return SessionAgent(**{**values, "guarded": bool(values["guarded"]), "booked": bool(values["booked"])})

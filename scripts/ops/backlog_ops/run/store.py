@@ -5,6 +5,7 @@ Every method is one transaction. Connections belong to a thread; the file to any
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,27 +53,27 @@ class Store:
             raise
         connection.execute("COMMIT")
 
-    def _rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         return self.connection.execute(sql, values).fetchall()
 
     # -- runs
 
     def open_run(self) -> Run | None:
-        rows = self._rows("SELECT * FROM run WHERE state = 'open'")
+        rows = self.rows("SELECT * FROM run WHERE state = 'open'")
         return run_of(rows[0]) if rows else None
 
     def last_run(self) -> Run | None:
-        rows = self._rows("SELECT * FROM run ORDER BY created_at DESC, id DESC LIMIT 1")
+        rows = self.rows("SELECT * FROM run ORDER BY created_at DESC, id DESC LIMIT 1")
         return run_of(rows[0]) if rows else None
 
     def run(self, run_id: str) -> Run:
-        rows = self._rows("SELECT * FROM run WHERE id = ?", run_id)
+        rows = self.rows("SELECT * FROM run WHERE id = ?", run_id)
         if not rows:
             raise RunStateError(f"run {run_id}: unknown; `backlog-ops status` names the runs")
         return run_of(rows[0])
 
     def ended_runs(self) -> list[Run]:
-        return [run_of(row) for row in self._rows("SELECT * FROM run WHERE state <> 'open' ORDER BY created_at")]
+        return [run_of(row) for row in self.rows("SELECT * FROM run WHERE state <> 'open' ORDER BY created_at")]
 
     def begin(self, run: Run, tickets: Sequence[TicketState]) -> None:
         """Open a run with its tickets. Raises RunStateError when another run is open."""
@@ -142,26 +143,26 @@ class Store:
         where, values = ("AND wave = ?", (run_id, wave)) if wave is not None else ("", (run_id,))
         return [
             ticket_of(row)
-            for row in self._rows(f"SELECT * FROM ticket WHERE run = ? {where} ORDER BY wave, position", *values)
+            for row in self.rows(f"SELECT * FROM ticket WHERE run = ? {where} ORDER BY wave, position", *values)
         ]
 
     def step_of(self, run_id: str, ticket_id: str) -> Step | None:
         """Where a ticket stands; None when it is not part of the run."""
-        rows = self._rows("SELECT step FROM ticket WHERE run = ? AND id = ?", run_id, ticket_id)
+        rows = self.rows("SELECT step FROM ticket WHERE run = ? AND id = ?", run_id, ticket_id)
         return Step(rows[0]["step"]) if rows else None
 
     def step_counts(self, run_id: str, wave: int | None = None) -> dict[Step, int]:
         """How many tickets stand at which step, in the whole run or in one wave of it."""
         where, values = ("AND wave = ?", (run_id, wave)) if wave is not None else ("", (run_id,))
-        rows = self._rows(f"SELECT step, count(*) AS n FROM ticket WHERE run = ? {where} GROUP BY step", *values)
+        rows = self.rows(f"SELECT step, count(*) AS n FROM ticket WHERE run = ? {where} GROUP BY step", *values)
         return {Step(row["step"]): row["n"] for row in rows}
 
     def last_wave(self, run_id: str) -> int:
         """The number of the last planned wave; 0 before the waves are planned."""
-        return int(self._rows("SELECT coalesce(max(wave), 0) FROM ticket WHERE run = ?", run_id)[0][0])
+        return int(self.rows("SELECT coalesce(max(wave), 0) FROM ticket WHERE run = ?", run_id)[0][0])
 
     def ticket(self, run_id: str, ticket_id: str) -> TicketState:
-        rows = self._rows("SELECT * FROM ticket WHERE run = ? AND id = ?", run_id, ticket_id)
+        rows = self.rows("SELECT * FROM ticket WHERE run = ? AND id = ?", run_id, ticket_id)
         if not rows:
             raise RunStateError(f"ticket {ticket_id}: not part of run {run_id}")
         return ticket_of(rows[0])
@@ -227,12 +228,30 @@ class Store:
         number = cursor.lastrowid
         return self.action(int(number or 0))
 
-    def open_action(self, action: Action, brief: Path, hand_in: Path | None, **ticket_changes: Any) -> Action:
-        """Show the action to drivers, together with what that changes about its ticket."""
+    def open_action(
+        self,
+        action: Action,
+        brief: Path,
+        hand_in: Path | None,
+        *,
+        host_model: str,
+        worktree: Path,
+        write_set: Sequence[str],
+        **ticket_changes: Any,
+    ) -> Action:
+        """Show the action to drivers and guards, together with what that changes about its ticket."""
         with self.transaction() as db:
             db.execute(
-                "UPDATE action SET state = 'open', brief = ?, hand_in = ? WHERE number = ?",
-                (str(brief), str(hand_in) if hand_in else None, action.number),
+                "UPDATE action SET state = 'open', brief = ?, hand_in = ?, host_model = ?, worktree = ?, write_set = ?"
+                " WHERE number = ?",
+                (
+                    str(brief),
+                    str(hand_in) if hand_in else None,
+                    host_model,
+                    str(worktree),
+                    json.dumps(list(write_set)),
+                    action.number,
+                ),
             )
             for key, value in ticket_changes.items():
                 db.execute(
@@ -241,21 +260,51 @@ class Store:
                 )
         return self.action(action.number)
 
+    def grant(self, action: Action, paths: Sequence[str], granted: Sequence[str], said: str) -> None:
+        """Let an open action write `paths`; `granted` is all that its ticket was granted so far."""
+        with self.transaction() as db:
+            db.execute("UPDATE action SET write_set = ? WHERE number = ?", (json.dumps(list(paths)), action.number))
+            self._update_ticket(db, action.run, action.ticket, {"granted": json.dumps(list(granted))})
+            self._say(db, action.run, action.ticket, said)
+
+    def tell_end(self, run_id: str, session: str) -> bool:
+        """Whether this session had not been told yet that the run has ended; from now on it has."""
+        with self.transaction() as db:
+            sql = "UPDATE run SET told = ? WHERE id = ? AND told IS NOT ?"
+            return db.execute(sql, (session, run_id, session)).rowcount == 1
+
+    def tell(self, run_id: str, session: str, numbers: Sequence[int]) -> list[int]:
+        """Those of these open actions that this session had not been told of; from now on it has."""
+        new = []
+        with self.transaction() as db:
+            for number in numbers:
+                changed = db.execute(
+                    "UPDATE action SET told = ? WHERE number = ? AND run = ? AND state = 'open' AND told IS NOT ?",
+                    (session, number, run_id, session),
+                )
+                new += [number] if changed.rowcount else []
+        return new
+
     def action(self, number: int) -> Action:
-        rows = self._rows("SELECT * FROM action WHERE number = ?", number)
+        rows = self.rows("SELECT * FROM action WHERE number = ?", number)
         if not rows:
             raise RunStateError(f"action a{number}: unknown; `backlog-ops status` lists the open ones")
         return action_of(rows[0])
 
+    def find_action(self, number: int, run_id: str) -> Action | None:
+        """An action of this run."""
+        rows = self.rows("SELECT * FROM action WHERE number = ? AND run = ?", number, run_id)
+        return action_of(rows[0]) if rows else None
+
     def actions(self, run_id: str, state: str) -> list[Action]:
         return [
             action_of(row)
-            for row in self._rows("SELECT * FROM action WHERE run = ? AND state = ? ORDER BY number", run_id, state)
+            for row in self.rows("SELECT * FROM action WHERE run = ? AND state = ? ORDER BY number", run_id, state)
         ]
 
     def current_action(self, ticket: TicketState, gate: Gate) -> Action | None:
         """The ticket's action of this gate that is open or handed in; there is one at most."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT * FROM action WHERE run = ? AND ticket = ? AND gate = ? AND state <> 'closed'"
             " ORDER BY number DESC LIMIT 1",
             ticket.run,
@@ -266,7 +315,7 @@ class Store:
 
     def died(self, ticket: TicketState, gate: Gate, attempt: int) -> int:
         """How many actions of this gate and attempt ended without a usable hand-in."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT count(*) FROM action WHERE run = ? AND ticket = ? AND gate = ? AND attempt = ?"
             " AND state = 'closed' AND cause IS NOT NULL",
             ticket.run,
@@ -302,7 +351,7 @@ class Store:
                 row["tree"],
                 row["detail"],
             )
-            for row in self._rows(
+            for row in self.rows(
                 "SELECT * FROM verdict WHERE run = ? AND ticket = ? ORDER BY attempt, at",
                 ticket.run,
                 ticket.id,
@@ -311,7 +360,7 @@ class Store:
 
     def implement_tiers(self, ticket: TicketState) -> dict[int, Tier]:
         """attempt → the tier its IMPLEMENT ran on."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT attempt, tier FROM action WHERE run = ? AND ticket = ? AND gate = 'IMPLEMENT' AND brief <> ''"
             " ORDER BY number",
             ticket.run,
@@ -333,7 +382,7 @@ class Store:
         )
 
     def events(self, run_id: str, after: int = 0) -> list[Event]:
-        rows = self._rows("SELECT * FROM event WHERE run = ? AND number > ? ORDER BY number", run_id, after)
+        rows = self.rows("SELECT * FROM event WHERE run = ? AND number > ? ORDER BY number", run_id, after)
         return [Event(row["number"], row["at"], row["ticket"], row["text"]) for row in rows]
 
     def record(self, receipt: ledger.Receipt) -> None:
@@ -342,12 +391,19 @@ class Store:
 
     def receipts(self, run_id: str, ticket: str | None = None) -> list[sqlite3.Row]:
         where, values = ("AND ticket = ?", (run_id, ticket)) if ticket is not None else ("", (run_id,))
-        return self._rows(f"SELECT * FROM ledger WHERE run = ? {where} ORDER BY at, key", *values)
+        return self.rows(f"SELECT * FROM ledger WHERE run = ? {where} ORDER BY at, key", *values)
 
     def receipts_of(self, action: Action) -> list[sqlite3.Row]:
-        """Receipts of one agent action; their keys begin with it."""
+        """Receipts of one agent action: their keys begin with it, or a sub-agent of it made the call."""
         prefix = f"{action.run}/{action.id}"
-        return self._rows("SELECT * FROM ledger WHERE key >= ? AND key < ? ORDER BY key", f"{prefix}/", f"{prefix}0")
+        return self.rows(
+            "SELECT * FROM ledger WHERE (key >= ? AND key < ?)"
+            " OR (run = ? AND agent IN (SELECT agent_id FROM agent WHERE action = ?)) ORDER BY at, key",
+            f"{prefix}/",
+            f"{prefix}0",
+            action.run,
+            action.number,
+        )
 
     def spent(self, run_id: str, ticket: str | None = None) -> ledger.Spent:
         return ledger.spent(self.connection, run_id, ticket)

@@ -96,7 +96,7 @@ MIGRATIONS = (
     CREATE TABLE ledger (
         key              TEXT PRIMARY KEY,     -- a second insert of the same call is a no-op
         at               REAL NOT NULL,        -- Unix seconds
-        source           TEXT NOT NULL,        -- llm_call | engine | claude-cli
+        source           TEXT NOT NULL,        -- llm_call | engine | claude-cli | session
         run              TEXT,
         wave             INTEGER,
         ticket           TEXT,
@@ -104,7 +104,7 @@ MIGRATIONS = (
         attempt          INTEGER,
         asked_tier       TEXT NOT NULL,
         asked_model      TEXT NOT NULL,
-        provider         TEXT NOT NULL,        -- ollama | gateway | anthropic | claude-cli
+        provider         TEXT NOT NULL,        -- ollama | gateway | anthropic | claude-cli | claude-code
         answered_model   TEXT,
         input            INTEGER,              -- tokens, five disjoint buckets; NULL: not known
         cache_write_5m   INTEGER,
@@ -120,6 +120,40 @@ MIGRATIONS = (
         tags             TEXT NOT NULL DEFAULT '{}'
     ) WITHOUT ROWID;
     CREATE INDEX ledger_by_run ON ledger (run, ticket);
+    """,
+    """
+    ALTER TABLE run ADD COLUMN told TEXT;            -- the session that was told last of its end
+
+    ALTER TABLE ticket ADD COLUMN granted TEXT NOT NULL DEFAULT '[]';  -- paths beyond the plan, granted on request
+
+    ALTER TABLE action ADD COLUMN host_model TEXT;   -- the Agent tool's alias for its tier
+    ALTER TABLE action ADD COLUMN worktree TEXT;
+    ALTER TABLE action ADD COLUMN write_set TEXT NOT NULL DEFAULT '[]';  -- JSON, relative to the worktree
+    ALTER TABLE action ADD COLUMN told TEXT;         -- the session that was told last to start it
+
+    -- A sub-agent of somebody's session that works, or worked, on an action.
+    CREATE TABLE agent (
+        tool_use_id    TEXT PRIMARY KEY,       -- of the Agent call that started it
+        action         INTEGER NOT NULL REFERENCES action (number),
+        session        TEXT NOT NULL,
+        host_pid       INTEGER,                -- the process of that session; NULL: not known
+        transcripts    TEXT NOT NULL,          -- the folder with its transcript
+        agent_id       TEXT,
+        parent_model   TEXT,                   -- what had answered its parent last
+        asked_model    TEXT,                   -- the alias it was started with; NULL: it inherits
+        resolved_model TEXT,                   -- what the host made of that
+        guarded        INTEGER NOT NULL,       -- 1: its call went through the model guard
+        overrides      TEXT,                   -- host settings that can defeat the guard
+        started_at     REAL NOT NULL,          -- Unix seconds
+        ended_at       REAL,
+        released_at    REAL,                   -- when its end is shown to the parent: together with its list's
+        cause          TEXT,                   -- why its work is worthless, where it is
+        booked         INTEGER NOT NULL DEFAULT 0  -- 1: its transcript is complete and all in the ledger
+    );
+    CREATE INDEX agent_by_action ON agent (action);
+
+    ALTER TABLE ledger ADD COLUMN session TEXT;
+    ALTER TABLE ledger ADD COLUMN agent TEXT;
     """,
 )
 

@@ -1,6 +1,7 @@
 """Where things live. Nothing outside the project and these folders is ever written.
 
 state   $XDG_STATE_HOME/backlog-ops/<repository>/state.db   runs and receipts; survives `git clean -fdx`
+        $XDG_STATE_HOME/backlog-ops/open/                    which work trees have an open run (open_runs.py)
 cache   $XDG_CACHE_HOME/backlog-ops/                         may be deleted at any time
 work    <repository>/.backlog-ops/                           worktrees, briefs, hand-ins; ignores itself
 """
@@ -27,12 +28,16 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return _base(environ, "XDG_CACHE_HOME", ".cache") / "backlog-ops"
 
 
+def state_base(environ: Mapping[str, str]) -> Path:
+    return _base(environ, "XDG_STATE_HOME", ".local/state") / "backlog-ops"
+
+
 def state_folder(environ: Mapping[str, str], git_common_dir: Path | None) -> Path:
     """The folder of one repository's database; all worktrees of a repository share it.
 
     `git_common_dir` is None outside any repository: calls made there share one ledger.
     """
-    base = _base(environ, "XDG_STATE_HOME", ".local/state") / "backlog-ops"
+    base = state_base(environ)
     if git_common_dir is None:
         return base / "no-repository"
     real = git_common_dir.resolve()

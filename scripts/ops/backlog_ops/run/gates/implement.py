@@ -20,7 +20,13 @@ def plan_of(ticket: TicketState) -> Plan:
 
 
 def allowed_paths(ctx: Context, ticket: TicketState) -> frozenset[str]:
-    return write_set(ctx.parsed(ticket), plan_of(ticket))
+    return write_set(ctx.parsed(ticket), plan_of(ticket)) | frozenset(granted_paths(ticket))
+
+
+def granted_paths(ticket: TicketState) -> list[str]:
+    """What implementers of this ticket asked for beyond its plan, and got."""
+    paths: list[str] = json.loads(ticket.granted)
+    return paths
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
@@ -47,18 +53,19 @@ def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures
     worktree = ctx.worktree_path(ticket)
     number = ticket.attempt + 1
     action = ctx.store.add_action(ticket, Gate.IMPLEMENT, number, decision.tier, decision.rule.value)
+    allowed = sorted(allowed_paths(ctx, ticket))
     rules = [name for name in ctx.settings.code_rules_files if (worktree / name).is_file()]
     text = briefs.implement_brief(
         ticket,
         action,
         worktree,
         plan_of(ticket),
-        sorted(allowed_paths(ctx, ticket)),
+        allowed,
         rules,
         failures,
         ctx.for_session,
     )
-    ctx.store.open_action(action, briefs.write_brief(ctx, ticket, action, text), None, attempt=number)
+    ctx.open_action(ticket, action, briefs.write_brief(ctx, ticket, action, text), None, allowed, attempt=number)
 
 
 def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:

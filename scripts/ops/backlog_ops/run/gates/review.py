@@ -10,7 +10,7 @@ from backlog_ops.domain.verdicts import VERDICT_SCHEMA, Review, judge
 from backlog_ops.run import briefs
 from backlog_ops.run.actions import hand_in_path
 from backlog_ops.run.context import Context
-from backlog_ops.run.gates.implement import plan_of
+from backlog_ops.run.gates.implement import granted_paths, plan_of
 from backlog_ops.run.gates.outcome import effort, fail, park, verdict_on
 from backlog_ops.run.hand_ins import read_json
 from backlog_ops.run.rows import Action, Run, TicketState
@@ -45,6 +45,7 @@ def _open(ctx: Context, ticket: TicketState) -> None:
         gate_output,
         ctx.git.diff(ticket.base_commit or "", ticket.work_tree or ""),
         [verdict for verdict in verdicts if not verdict.passed],
+        granted_paths(ticket),
     )
     size, limit = len(text.encode("utf-8", "replace")), ctx.settings.review_pipeline.max_package_bytes
     if size > limit:
@@ -57,7 +58,7 @@ def _open(ctx: Context, ticket: TicketState) -> None:
             action,
         )
         return
-    ctx.store.open_action(action, briefs.write_brief(ctx, ticket, action, text), hand_in_path(action, worktree))
+    ctx.open_action(ticket, action, briefs.write_brief(ctx, ticket, action, text), hand_in_path(action, worktree))
 
 
 def _take_verdict(ctx: Context, ticket: TicketState, action: Action) -> None:

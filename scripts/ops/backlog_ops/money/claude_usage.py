@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backlog_ops.domain.pricing import Usage
-from backlog_ops.llm.shapes import as_count, as_object, as_objects
+from backlog_ops.domain.shapes import as_count, as_object, as_objects
 
 
 def usage_of_message(counts: Mapping[str, Any]) -> Usage:

@@ -1,0 +1,109 @@
+"""The sub-agents of sessions as typed rows. Guards add them too, with SQL of their own (scripts/ops/hooks)."""
+
+from __future__ import annotations
+
+from backlog_ops.domain.gates import Tier
+from backlog_ops.run.rows import Action, SessionAgent, agent_of
+from backlog_ops.run.store import Store
+
+_OF_RUN = "SELECT agent.* FROM agent JOIN action ON action.number = agent.action WHERE action.run = ?"
+
+
+def agents_of_run(store: Store, run_id: str) -> list[SessionAgent]:
+    return [agent_of(row) for row in store.rows(f"{_OF_RUN} ORDER BY started_at", run_id)]
+
+
+def at_work(store: Store, run_id: str) -> list[SessionAgent]:
+    """Those whose end nobody has seen yet."""
+    return [agent_of(row) for row in store.rows(f"{_OF_RUN} AND agent.ended_at IS NULL ORDER BY started_at", run_id)]
+
+
+def agents_on(store: Store, action_number: int) -> list[SessionAgent]:
+    rows = store.rows("SELECT * FROM agent WHERE action = ? ORDER BY started_at", action_number)
+    return [agent_of(row) for row in rows]
+
+
+def agent_by_call(store: Store, tool_use_id: str) -> SessionAgent | None:
+    rows = store.rows("SELECT * FROM agent WHERE tool_use_id = ?", tool_use_id)
+    return agent_of(rows[0]) if rows else None
+
+
+def agent_by_id(store: Store, session: str, agent_id: str) -> SessionAgent | None:
+    rows = store.rows("SELECT * FROM agent WHERE session = ? AND agent_id = ?", session, agent_id)
+    return agent_of(rows[0]) if rows else None
+
+
+def unbooked(store: Store) -> list[SessionAgent]:
+    """Those of any run whose transcript is not all in the ledger yet."""
+    return [agent_of(row) for row in store.rows("SELECT * FROM agent WHERE booked = 0 ORDER BY started_at")]
+
+
+def add_unguarded(
+    store: Store, action: Action, *, call: str, session: str, transcripts: str, agent_id: str, parent_model: str | None
+) -> None:
+    """A sub-agent that was found in a session's files and that no guard had seen start. It counts as started the way
+    its action said.
+    """
+    with store.transaction() as db:
+        db.execute(
+            "INSERT OR IGNORE INTO agent (tool_use_id, action, session, transcripts, agent_id, parent_model,"
+            " asked_model, guarded, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)",
+            (
+                call,
+                action.number,
+                session,
+                transcripts,
+                agent_id,
+                parent_model,
+                None if action.tier is Tier.FRONTIER else action.host_model,
+                store.clock(),
+            ),
+        )
+
+
+def note_host(store: Store, agent: SessionAgent, agent_id: str | None, resolved_model: str | None) -> SessionAgent:
+    """What the host says of a sub-agent when it begins or ends; what is known already stays."""
+    with store.transaction() as db:
+        db.execute(
+            "UPDATE agent SET agent_id = coalesce(agent_id, ?), resolved_model = coalesce(resolved_model, ?)"
+            " WHERE tool_use_id = ?",
+            (agent_id, resolved_model, agent.tool_use_id),
+        )
+    return agent_by_call(store, agent.tool_use_id) or agent
+
+
+def end(store: Store, agent: SessionAgent, cause: str | None, hands_in: bool) -> None:
+    """A sub-agent has ended, and with it its action if it is still open: git and the files are looked at next.
+
+    Without `hands_in` the action stays open: the sub-agent was taken away, and another one goes on with it.
+    """
+    with store.transaction() as db:
+        now = store.clock()
+        db.execute(
+            "UPDATE agent SET ended_at = ?, cause = ? WHERE tool_use_id = ? AND ended_at IS NULL",
+            (now, cause, agent.tool_use_id),
+        )
+        if hands_in:
+            db.execute(
+                "UPDATE action SET state = 'handed-in', cause = ?, ended_at = ? WHERE number = ? AND state = 'open'",
+                (cause, now, agent.action),
+            )
+
+
+def release(store: Store, agent: SessionAgent, at: float) -> float:
+    """Let the ended sub-agents of a session go at one instant (Unix seconds): the parent is woken once for all.
+
+    Whoever asks first decides; returns what was decided for this one.
+    """
+    with store.transaction() as db:
+        db.execute(
+            "UPDATE agent SET released_at = ? WHERE session = ? AND ended_at IS NOT NULL AND released_at IS NULL",
+            (at, agent.session),
+        )
+        row = db.execute("SELECT released_at FROM agent WHERE tool_use_id = ?", (agent.tool_use_id,)).fetchone()
+    return float(row[0] or at)
+
+
+def mark_booked(store: Store, agent: SessionAgent) -> None:
+    with store.transaction() as db:
+        db.execute("UPDATE agent SET booked = 1 WHERE tool_use_id = ?", (agent.tool_use_id,))

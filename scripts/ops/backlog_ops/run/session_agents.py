@@ -1,0 +1,226 @@
+"""The sub-agents of a parent session: found, watched, booked, and compared with what was routed.
+
+Hooks report them as they begin and end. Where hooks are off, cut or killed, the host's own files say the same a
+little later: which sub-agent had which marker, whether it has ended, and which model answered each of its calls.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from backlog_ops.domain.host_models import answers_for, family
+from backlog_ops.money.ledger import Receipt
+from backlog_ops.money.transcripts import (
+    ModelCall,
+    Transcript,
+    find_subagents_folder,
+    first_prompt,
+    last_model,
+    read_transcript,
+    subagent,
+    subagents_in,
+)
+from backlog_ops.run import agent_rows
+from backlog_ops.run.actions import marked_action
+from backlog_ops.run.context import Context
+from backlog_ops.run.rows import Action, Run, SessionAgent
+
+QUIET_SECONDS = 2.0  # a transcript of an older host that has said its last word and rests so long is complete
+GIVE_UP_SECONDS = 600.0  # a transcript that has not become complete by then never will
+CLOCK_SLACK_SECONDS = 60.0
+
+
+def own_session(ctx: Context) -> str:
+    """The Claude Code session this command was called from; "" outside any."""
+    return ctx.environ.get("CLAUDE_CODE_SESSION_ID", "")
+
+
+def look(ctx: Context, run: Run) -> None:
+    """Bring what is known of a run's sub-agents up to date from the files of their sessions, and book their calls."""
+    _discover(ctx, run, own_session(ctx))
+    watch(ctx, run)
+    book(ctx)
+
+
+def watch(ctx: Context, run: Run) -> list[SessionAgent]:
+    """Those at work, without those whose end can be seen from here."""
+    for agent in agent_rows.at_work(ctx.store, run.id):
+        known = _identified(ctx, agent)
+        if _has_ended(ctx, known):
+            error = read_transcript(known.transcript).error if known.transcript else ""
+            agent_rows.end(ctx.store, known, error or None, hands_in=True)
+        elif known.host_pid is not None and not _is_alive(known.host_pid):
+            agent_rows.end(ctx.store, known, "its session ended", hands_in=False)
+    return agent_rows.at_work(ctx.store, run.id)
+
+
+def give_up(ctx: Context, run: Run) -> None:
+    """Take it from the person that none of them is at work any more; their actions are open for others."""
+    for agent in agent_rows.at_work(ctx.store, run.id):
+        agent_rows.end(ctx.store, agent, "given up", hands_in=False)
+
+
+def _discover(ctx: Context, run: Run, session: str) -> None:
+    """Add the sub-agents of a session that carry a marker of this run and came past no guard."""
+    folder = find_subagents_folder(ctx.environ, session)
+    if folder is None:
+        return
+    known = {agent.agent_id for agent in agent_rows.agents_of_run(ctx.store, run.id)}
+    known |= {agent.tool_use_id for agent in agent_rows.agents_of_run(ctx.store, run.id)}
+    for found in subagents_in(folder, run.created_at - CLOCK_SLACK_SECONDS):
+        if found.agent_id in known or found.tool_use_id in known:
+            continue
+        number = marked_action(first_prompt(found.transcript))
+        action = ctx.store.find_action(number, run.id) if number is not None else None
+        if action is not None:
+            agent_rows.add_unguarded(
+                ctx.store,
+                action,
+                call=found.tool_use_id or f"agent-{found.agent_id}",
+                session=session,
+                transcripts=str(folder),
+                agent_id=found.agent_id,
+                parent_model=last_model(folder.parent.with_suffix(".jsonl")),
+            )
+
+
+def _identified(ctx: Context, agent: SessionAgent) -> SessionAgent:
+    """With the id that the host gave it, as soon as its files tell."""
+    if agent.agent_id is not None:
+        return agent
+    folder = Path(agent.transcripts)
+    for found in subagents_in(folder, agent.started_at - CLOCK_SLACK_SECONDS) if folder.is_dir() else ():
+        if found.tool_use_id == agent.tool_use_id:
+            return agent_rows.note_host(ctx.store, agent, found.agent_id, None)
+    return agent
+
+
+def _has_ended(ctx: Context, agent: SessionAgent) -> bool:
+    if agent.agent_id is None or agent.transcript is None:
+        return False
+    finished = subagent(Path(agent.transcripts), agent.agent_id).finished
+    if finished is not None:
+        return finished
+    try:
+        rests = ctx.clock() - agent.transcript.stat().st_mtime
+    except OSError:
+        return False
+    return rests >= QUIET_SECONDS and read_transcript(agent.transcript).said_last_word
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, so there
+    return True
+
+
+# -- receipts
+
+
+def book(ctx: Context) -> None:
+    """Write a receipt for every call of a sub-agent that stands in a transcript by now; a second time is a no-op."""
+    for started in agent_rows.unbooked(ctx.store):
+        agent = _identified(ctx, started)
+        seen = read_transcript(agent.transcript) if agent.transcript else Transcript("", (), False, "")
+        over = agent.ended_at is not None and ctx.clock() - agent.ended_at >= GIVE_UP_SECONDS
+        done = over or (agent.ended_at is not None and seen.said_last_word)
+        calls = [call for call in seen.calls if call.complete or done]
+        if calls:
+            _record(ctx, agent, calls)
+        if done:
+            agent_rows.mark_booked(ctx.store, agent)
+
+
+def _record(ctx: Context, agent: SessionAgent, calls: list[ModelCall]) -> None:
+    action = ctx.store.action(agent.action)
+    ticket = ctx.store.ticket(action.run, action.ticket)
+    for call in calls:
+        day = time.strftime("%Y-%m-%d", time.gmtime(call.at or ctx.clock()))
+        cost = ctx.prices.cost(call.model, call.usage, day)
+        ctx.store.record(
+            Receipt(
+                key=f"claude/{call.message_id}",
+                at=call.at or ctx.clock(),
+                source="session",
+                asked_tier=action.tier.value,
+                asked_model=_asked(ctx, action, agent),
+                provider="claude-code",
+                answered_model=call.model,
+                usage=call.usage,
+                cost_nanousd=cost,
+                price_date=None if cost is None else ctx.prices.date,
+                latency_ms=call.latency_ms,
+                outcome="answered",
+                run=action.run,
+                wave=ticket.wave,
+                ticket=action.ticket,
+                gate=action.gate.value,
+                attempt=action.attempt,
+                escalation_rule=action.rule,
+                tags=_tags(ctx, action, agent, call.model),
+                session=agent.session,
+                agent=agent.agent_id,
+            )
+        )
+
+
+def _asked(ctx: Context, action: Action, agent: SessionAgent) -> str:
+    """The model id that was meant: the tier's, or the parent's own where the sub-agent was to inherit it."""
+    configured = ctx.settings.llm_ops.models.by_tier[action.tier]
+    return configured if agent.asked_model else agent.parent_model or configured
+
+
+def _tags(ctx: Context, action: Action, agent: SessionAgent, answered: str) -> dict[str, str]:
+    tags = {"asked": agent.asked_model or "inherit"}
+    if not agent.guarded:
+        tags["guard"] = "none"
+    if not _is_answer(ctx, action, agent, answered):
+        tags["not_obeyed"] = _why(agent)
+    return tags
+
+
+# -- what was asked and what answered
+
+
+def wrong_model(ctx: Context, action: Action) -> str | None:
+    """Which model answered an action instead of the routed one, and why; None where it was the routed one, and
+    where nobody knows: an agent that died before its first answer, a session that keeps no transcripts.
+    """
+    book(ctx)
+    configured = ctx.settings.llm_ops.models.by_tier[action.tier]
+    agents = agent_rows.agents_on(ctx.store, action.number)
+    by_id = {agent.agent_id: agent for agent in agents if agent.agent_id}
+    for row in ctx.store.receipts_of(action):
+        answered, agent = row["answered_model"], by_id.get(row["agent"])
+        if answered is None:
+            continue
+        if agent is not None and not _is_answer(ctx, action, agent, answered):
+            return f"asked for {agent.asked_model or _asked(ctx, action, agent)}, {answered} answered ({_why(agent)})"
+        if agent is None and answered != configured and family(answered) != family(configured):
+            return f"asked for {configured}, {answered} answered"
+    for agent in agents:
+        resolved = agent.resolved_model
+        if resolved and not _is_answer(ctx, action, agent, resolved):
+            asked = agent.asked_model or _asked(ctx, action, agent)
+            return f"asked for {asked}, the host chose {resolved} ({_why(agent)})"
+    return None
+
+
+def _is_answer(ctx: Context, action: Action, agent: SessionAgent, answered: str) -> bool:
+    configured = ctx.settings.llm_ops.models.by_tier[action.tier]
+    return answers_for(answered, agent.asked_model, configured, agent.parent_model, agent.resolved_model)
+
+
+def _why(agent: SessionAgent) -> str:
+    """Why the host did not do as it was told, as far as that can be seen."""
+    if agent.overrides:
+        return f"{agent.overrides} is set"
+    if not agent.guarded:
+        return "no guard saw its call: hooks are off, or it is a fork or a Workflow agent"
+    return "the host did not obey: availableModels, a policy or a gateway"

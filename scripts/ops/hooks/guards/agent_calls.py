@@ -1,0 +1,109 @@
+"""The model guard. Guards: every call of the Agent tool whose prompt carries a `[backlog:…]` marker.
+
+The call is replaced whole by what the engine says of that action: agent type, prompt, routed model, foreground. A
+marker that is unknown, used up or somebody else's is denied. A call without a marker is never touched.
+
+Fails closed where the marker is there but the run's state cannot be read: a sub-agent on the wrong model, or a
+second one on the same action, is money. Limits: the host may still decide otherwise (CLAUDE_CODE_SUBAGENT_MODEL_FORCE,
+availableModels; in a terminal sub-agents run in the background), and forks and Workflow agents do not pass here.
+The receipts, read from each sub-agent's own transcript, say what really answered.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+
+from backlog_ops.domain.host_models import must_name_frontier
+from guards import Decision, Event, allow, deny
+from guards.run_state import MARKER, NEXT, RunState
+
+AGENTS = {"IMPLEMENT": "implementer", "REVIEW": "reviewer"}
+TAIL_BYTES = 2_000_000
+OVERRIDES = ("CLAUDE_CODE_SUBAGENT_MODEL_FORCE", "CLAUDE_CODE_SUBAGENT_MODEL")
+
+
+def judge(event: Event, state: RunState) -> Decision | None:
+    asked = event["tool_input"]
+    markers = MARKER.findall(str(asked.get("prompt", "")))
+    if not markers:
+        return None
+    if len(markers) > 1:
+        return deny("one marker a sub-agent; start one sub-agent for each action, with its prompt as it was printed")
+    try:
+        return _judge_marked(event, markers[0], state)
+    except sqlite3.Error as error:
+        return deny(f"the run's state cannot be read ({error}); call again, or run `{NEXT}`")
+
+
+def _judge_marked(event: Event, name: str, state: RunState) -> Decision:
+    action = state.action(name)
+    if action is None:
+        return deny(
+            f"{name or 'this marker'} is no action of the run that is open here; run `{NEXT}` for those that are"
+        )
+    if event.get("agent_id"):
+        return deny(f"{name} is for the main session to start, not for a sub-agent")
+    if action["state"] != "open":
+        return deny(f"{name} is used: it is {action['state']}; run `{NEXT}` for what is open")
+    if state.headless_driver():
+        return deny(f"`backlog-ops run` is at work on {name}'s run; wait for its end")
+    parent = _last_model(str(event.get("transcript_path", "")))
+    model = action["host_model"]
+    if action["tier"] == "frontier" and not must_name_frontier(parent):
+        model = None
+    begun = state.begin(
+        str(event.get("tool_use_id")),
+        action,
+        session=str(event.get("session_id")),
+        host_pid=_host_pid(),
+        transcripts=str(event.get("transcript_path", "")).removesuffix(".jsonl") + "/subagents",
+        parent_model=parent,
+        asked_model=model,
+        overrides=_overrides(),
+    )
+    if not begun:
+        return deny(f"{name} is used: a sub-agent is at work on it; wait for its end, then run `{NEXT}`")
+    routed = {"model": model} if model else {}
+    return allow(
+        {
+            "description": f"{action['ticket']} {action['gate']} #{action['attempt']}",
+            "prompt": f"Read {action['brief']} and do what it says. [backlog:{name}]",
+            "subagent_type": f"backlog:{AGENTS.get(action['gate'], 'scribe')}",
+            **routed,
+            "run_in_background": False,
+        }
+    )
+
+
+def _last_model(transcript: str) -> str | None:
+    """The model that answered last in the main conversation."""
+    try:
+        with open(transcript, "rb") as file:
+            file.seek(max(0, os.path.getsize(transcript) - TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return None
+    for raw in reversed(lines):
+        if b'"assistant"' in raw:
+            try:
+                line = json.loads(raw)
+                model = line["message"]["model"]
+            except (ValueError, KeyError, TypeError):
+                continue
+            if line.get("type") == "assistant" and model != "<synthetic>":
+                return str(model)
+    return None
+
+
+def _host_pid() -> int | None:
+    """Claude Code's process; hosts that do not say so themselves are not watched."""
+    pid = os.environ.get("CLAUDE_PID", "")
+    return int(pid) if pid.isdigit() else None
+
+
+def _overrides() -> str | None:
+    """Settings of the host that can make it ignore the model of a call."""
+    found = [f"{name}={os.environ[name]}" for name in OVERRIDES if os.environ.get(name)]
+    return ", ".join(found) or None

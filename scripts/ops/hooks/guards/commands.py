@@ -1,0 +1,73 @@
+"""The command guard. Guards: Bash of a run's sub-agents, and `backlog-ops` in the main session.
+
+A run's sub-agent may run `check` and `submit` of its own action, nothing else; a call is denied with the command to
+use, so that it neither asks a person nor stops silently. In the main session the commands of the loop are allowed
+without asking (a skill's grants end with its prompt). Any other command is never touched.
+
+Fails open: what cannot be judged is left to the host's own permissions. Only one plain command is ever allowed: no
+operator, substitution or redirection but a final `2>&1` and `| tail -n 20` or `| head -n 20`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sqlite3
+
+from guards import Decision, Event, allow, deny
+from guards.run_state import LAUNCHER, RunState
+
+# What a shell acts upon, and the quotes inside which it does not.
+_SHELL = re.compile(r"[;&|<>`$(){}\n\r\\*?\[\]!#~]")
+_QUOTED = re.compile(r"""'[^']*'|"[^"$`\\]*\"""")
+_SHORTENED = re.compile(r"(\s+2>&1)?(\s*\|\s*(tail|head)(\s+-(n\s*)?\d{1,4})?)?\s*\Z")
+_LOOP = frozenset({"start", "next", "resume", "submit", "check", "status", "show", "route", "validate"})
+MOST_MILLISECONDS = 600_000  # the host's own limit for a command
+
+
+def judge(event: Event, state: RunState) -> Decision | None:
+    command = event["tool_input"].get("command")
+    if not isinstance(command, str):
+        return None
+    try:
+        action = state.action_of(event) if event.get("agent_id") else None
+    except sqlite3.Error:
+        return None
+    words = own_words(command)
+    if action is not None:
+        return _of_subagent(event, words, action)
+    return allow() if words and not event.get("agent_id") and words[0] in _LOOP else None
+
+
+def own_words(command: str) -> list[str] | None:
+    """The arguments of a plain call of this plugin's backlog-ops; None for anything else."""
+    plain = _SHORTENED.sub("", command, count=1)
+    if _SHELL.search(_QUOTED.sub("", plain)):
+        return None
+    try:
+        words = shlex.split(plain)
+    except ValueError:
+        return None
+    return words[1:] if words and _is_ours(words[0]) else None
+
+
+def _is_ours(program: str) -> bool:
+    """By its full path: a bare name would be whatever comes first on the PATH."""
+    return os.path.isabs(program) and os.path.realpath(program) == LAUNCHER
+
+
+def _of_subagent(event: Event, words: list[str] | None, action: sqlite3.Row) -> Decision:
+    name, launcher = f"a{action['number']}", shlex.quote(LAUNCHER)
+    if action["hand_in"]:
+        return deny(f"no command is needed here: write {action['hand_in']}, then end with one line")
+    if words and words[:2] == ["submit", name]:
+        return allow()
+    if words and words[:2] == ["check", name]:
+        # The project's checks may take longer than the host's two minutes, and must not go on in the background.
+        asked = {key: value for key, value in event["tool_input"].items() if key != "run_in_background"}
+        return allow({**asked, "timeout": MOST_MILLISECONDS})
+    return deny(
+        f"the only command here is `{launcher} check {name}`; arguments for the test command go after ` -- `. Read, "
+        "Edit and Write do the rest, by absolute paths in the worktree"
+    )

@@ -1,0 +1,62 @@
+#!/bin/sh
+# hook.sh NAME: what hooks/hooks.json calls, with the event as JSON on stdin.
+#
+# Fails open: whatever goes wrong here, the session goes on, nothing is printed and the exit code is 0.
+# Outside a run only shell builtins are used: a test or two a folder, about 1 ms.
+#
+#   agent, write, bash         guards (PreToolUse): scripts/ops/hooks/guards
+#   returned, stopped, woken   hand-overs: what the parent is to do next (backlog-ops hook NAME)
+#   session                    BACKLOG_ROOT for the session's shells; three lines where a run is open
+#   settle                     receipts of what has ended
+
+name=$1
+# Our own `claude -p`: its gate is named to the letter, nobody is to guard or wake it.
+[ -z "${BACKLOG_CHILD-}" ] || exit 0
+
+root=${0%/*}/../../..
+root=$(cd -P "$root" 2>/dev/null && printf '%s.' "$PWD") && root=${root%.} || exit 0
+
+quoted() { # as one word for a shell that reads it
+    rest=$1
+    word=
+    while :; do
+        case $rest in
+            *\'*) word=$word${rest%%\'*}"'\\''" rest=${rest#*\'} ;;
+            *) break ;;
+        esac
+    done
+    printf "'%s'" "$word$rest"
+}
+
+if [ "$name" = session ] && [ -n "${CLAUDE_ENV_FILE-}" ]; then
+    { printf 'export BACKLOG_ROOT=%s\n' "$(quoted "$root")" >>"$CLAUDE_ENV_FILE"; } 2>/dev/null
+fi
+
+# An open run has a mark under the state folder, at the path of its work tree (storage/open_runs.py).
+case ${XDG_STATE_HOME-} in
+    /*) marks=$XDG_STATE_HOME/backlog-ops/open ;;
+    *) marks=${HOME-}/.local/state/backlog-ops/open ;;
+esac
+[ -d "$marks" ] || exit 0
+
+open_run_above() { # sets top to the work tree with an open run that holds folder $1
+    cd -P "${1:-/}" 2>/dev/null || return 1
+    top=$PWD
+    while [ ! -f "$marks$top/run" ]; do
+        case $top in "" | /) return 1 ;; esac
+        top=${top%/*}
+    done
+}
+open_run_above "$PWD" || open_run_above "${CLAUDE_PROJECT_DIR-}" || exit 0
+
+case $name in
+    agent | write | bash)
+        { IFS= read -r python && IFS= read -r database; } <"$marks$top/run" 2>/dev/null || exit 0
+        [ -x "$python" ] || exit 0
+        "$python" -ISE "$root/scripts/ops/hooks/guard.py" "$name" "$database" 2>/dev/null
+        ;;
+    returned | stopped | woken | session | settle)
+        cd "${top:-/}" && "$root/bin/backlog-ops" hook "$name" 2>/dev/null
+        ;;
+esac
+exit 0
