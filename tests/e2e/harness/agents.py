@@ -20,7 +20,9 @@ from tests.e2e.harness.reply import Answer, tool
 from tests.e2e.harness.request import Json, Req, ToolResult, content_text
 
 _BRIEF_PATH = re.compile(r"Read (/.*) and do what it says\. \[backlog:a\d+\]")
-_HEAD = re.compile(r"^(Ticket|Gate|Attempt|Action|Worktree|Check command|Verdict file): (.+)$", re.MULTILINE)
+_HEAD = re.compile(
+    r"^(Ticket|Gate|Attempt|Action|Worktree|Check command|Verdict file|Answer file): (.+)$", re.MULTILINE
+)
 _LINE_NUMBER = re.compile(r"^ *\d+\t", re.MULTILINE)  # what the Read tool puts in front of each line
 _STRUCTURED = "StructuredOutput"
 _TICKET_ID = re.compile(r'^id: "(\S+)"$', re.MULTILINE)
@@ -96,6 +98,10 @@ def approve(job: Job) -> Answer:
     return write(job.verdict_file, json.dumps(APPROVED)) if job.turn == 0 else "APPROVED, 0 findings."
 
 
+def write_plan(job: Job) -> Answer:
+    return write(Path(job.head["Answer file"]), json.dumps(plan(job.ticket))) if job.turn == 0 else "done"
+
+
 @dataclass
 class Models:
     """The scripted API of one backlog. `jobs`: every call of an agent that has read its brief, in order."""
@@ -116,8 +122,13 @@ class Models:
         job = Job(request, brief, head, request.turn - 1)
         with self._lock:
             self.jobs.append(job)
-        agent = {"IMPLEMENT": self.implement, "REVIEW": self.review}.get(job.head.get("Gate", ""))
+        agents = {"PLAN": write_plan, "IMPLEMENT": self.implement, "REVIEW": self.review}
+        agent = agents.get(job.head.get("Gate", ""))
         return agent(job) if agent else None
+
+    def jobs_from_start(self) -> list[Job]:
+        """The first call of every agent, in order."""
+        return [job for job in self.jobs if job.turn == 0]
 
     def begun(self, gate: str) -> list[Job]:
         """The first call of each agent of a gate."""
@@ -131,10 +142,8 @@ def _text_gate(request: Req) -> Answer:
         return _structured(request, plan(found[1])) if found else None
     if "wave log" in request.system:
         return "The wave is over."
-    if "waves" in request.system:  # the tickets share nothing
-        ids = re.findall(r'"id": "(\S+)"', user)
-        slots = [{"id": name, "subagent_type": "implementer", "rationale": "apart"} for name in ids]
-        return _structured(request, {"waves": [{"wave": 1, "tickets": slots}], "skipped": []})
+    if "waves" in request.system:
+        return _structured(request, _wave_plan(user))
     return None
 
 
@@ -143,6 +152,21 @@ def _structured(request: Req, value: Json) -> Answer:
     if _STRUCTURED not in request.tools:
         return json.dumps(value)
     return tool(_STRUCTURED, **value) if request.turn == 0 else "Done."
+
+
+def _wave_plan(user: str) -> Json:
+    """The tickets share nothing: what depends on nothing that is left comes first, and so on."""
+    found = re.search(r"<(tickets-\w+)>\n(?P<json>.*?)\n</\1>", user, re.DOTALL)
+    assert found, user[:300]
+    left = {ticket["id"]: set(ticket["depends_on"]) for ticket in json.loads(found["json"])}
+    waves = []
+    while left:
+        ready = [name for name, needs in left.items() if not needs & set(left)]
+        assert ready, f"a circle: {left}"
+        slots = [{"id": name, "subagent_type": "implementer", "rationale": "apart"} for name in ready]
+        waves.append({"wave": len(waves) + 1, "tickets": slots})
+        left = {name: needs for name, needs in left.items() if name not in ready}
+    return {"waves": waves, "skipped": []}
 
 
 def plan(ticket: str) -> Json:

@@ -135,5 +135,5 @@ def models(**agents: Agent) -> Models:
 
 
 def gates(jobs: Iterable[Job]) -> list[tuple[str, str, str]]:
-    """(ticket, gate, model) of every sub-agent's first call."""
-    return [(job.ticket, job.head["Gate"], job.request.model) for job in jobs if job.turn == 0]
+    """Ticket, gate and model of each."""
+    return [(job.ticket, job.head["Gate"], job.request.model) for job in jobs]

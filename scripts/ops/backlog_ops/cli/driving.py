@@ -17,6 +17,7 @@ from backlog_ops.run.driver_lock import CLEAN, RUN, driving, holder
 from backlog_ops.run.engine import work
 from backlog_ops.run.opening import open_run
 from backlog_ops.run.rows import Run
+from backlog_ops.run.session_agents import refuse_beside_a_session
 
 EVENT_POLL_SECONDS = 0.1
 
@@ -26,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     agents = ClaudeAgents(ctx)
     with driving(ctx.state_folder, RUN):
         current = ctx.store.open_run()
+        if current is not None:
+            refuse_beside_a_session(ctx, current)
         seen = 0
         if current is None or args.ids or args.max_usd is not None:
             current = open_run(ctx, args.ids, args.max_usd)

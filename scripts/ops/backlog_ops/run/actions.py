@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from backlog_ops.domain.gates import Gate
+from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.run.rows import Action
 from backlog_ops.storage.locations import PLUGIN_ROOT
 
@@ -19,6 +19,11 @@ _MARKER = re.compile(r"\[backlog:a([0-9]{1,15})\]")
 def agent_name(gate: Gate) -> str:
     """The plugin's agent (agents/<name>.md) that does a gate's work; text gates share one that only writes."""
     return AGENTS.get(gate, TEXT_AGENT)
+
+
+def session_agent_name(gate: Gate, tier: Tier) -> str:
+    """The same for a parent session: an agent with a model of its own inherits none, so `frontier` has one without."""
+    return agent_name(gate) + ("-frontier" if tier is Tier.FRONTIER else "")
 
 
 def check_command(action: Action) -> str:

@@ -15,7 +15,7 @@ from backlog_ops.domain.host_models import must_name_frontier
 from backlog_ops.errors import RunStateError
 from backlog_ops.money.transcripts import find_subagents_folder, last_model
 from backlog_ops.run import agent_rows
-from backlog_ops.run.actions import LAUNCHER, agent_name, prompt_line
+from backlog_ops.run.actions import LAUNCHER, prompt_line, session_agent_name
 from backlog_ops.run.agent_process import AgentProcess
 from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import RUN, DrivenError, holder
@@ -176,7 +176,7 @@ def _agent(ctx: Context, action: Action) -> dict[str, Any]:
         "ticket": action.ticket,
         "gate": action.gate.value,
         "attempt": action.attempt,
-        "subagent_type": f"backlog:{agent_name(action.gate)}",
+        "subagent_type": f"backlog:{session_agent_name(action.gate, action.tier)}",
     }
     if action.tier is not Tier.FRONTIER or must_name_frontier(_parent_model(ctx)):  # else it inherits
         answer["model"] = action.host_model

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from backlog_ops.domain.host_models import answers_for, family
+from backlog_ops.errors import RunStateError
 from backlog_ops.money.ledger import Receipt
 from backlog_ops.money.transcripts import (
     ModelCall,
@@ -54,6 +55,17 @@ def watch(ctx: Context, run: Run) -> list[SessionAgent]:
         elif known.host_pid is not None and not _is_alive(known.host_pid):
             agent_rows.end(ctx.store, known, "its session ended", hands_in=False)
     return agent_rows.at_work(ctx.store, run.id)
+
+
+def refuse_beside_a_session(ctx: Context, run: Run) -> None:
+    """Raises RunStateError while sub-agents of a session are at work: no worktree has two agents."""
+    at_work = watch(ctx, run)
+    if at_work:
+        names = ", ".join(f"a{agent.action}" for agent in at_work)
+        raise RunStateError(
+            f"sub-agents of a Claude Code session are at work on {names}: wait for their end, or say that they are "
+            "gone with `backlog-ops next --lost`"
+        )
 
 
 def give_up(ctx: Context, run: Run) -> None:

@@ -70,11 +70,17 @@ def _judge_marked(event: Event, name: str, state: RunState) -> Decision:
         {
             "description": f"{action['ticket']} {action['gate']} #{action['attempt']}",
             "prompt": f"Read {action['brief']} and do what it says. [backlog:{name}]",
-            "subagent_type": f"backlog:{AGENTS.get(action['gate'], 'scribe')}",
+            "subagent_type": _agent_type(action),
             **routed,
             "run_in_background": False,
         }
     )
+
+
+def _agent_type(action: sqlite3.Row) -> str:
+    # An agent with a model of its own inherits none: on the frontier tier it is the one without.
+    variant = "-frontier" if action["tier"] == "frontier" else ""
+    return f"backlog:{AGENTS.get(action['gate'], 'scribe')}{variant}"
 
 
 def _last_model(transcript: str) -> str | None:
