@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,12 @@ DEMO_SECONDS = 280
 
 @dataclass(frozen=True)
 class DemoRun:
-    """`problems` by check, empty when everything held; `first_calls`: set-up tokens by role."""
+    """`drivers`: what `tests.e2e.demo` found of each; `same`: whether both ended with the same commits."""
 
     exit_code: int
     output: str
-    problems: dict[str, str]
-    first_calls: dict[str, list[int]]
+    drivers: dict[str, dict[str, Any]]
+    same: bool
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from tests.e2e.harness.request import Req
 RATES = {
     "claude-haiku-5-5": (100, 125, 200, 10, 500),
     "claude-sonnet-5-5": (2_000, 2_500, 4_000, 100, 10_000),
+    "claude-sonnet-5": (2_000, 2_500, 4_000, 200, 10_000),
     "claude-opus-5-5": (4_000, 5_000, 8_000, 200, 20_000),
 }
 

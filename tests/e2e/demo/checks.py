@@ -78,9 +78,11 @@ def no_worktree_left(stage: Stage) -> str | None:
 
 def haiku_then_sonnet(stage: Stage) -> str | None:
     """BUG-001 was tried on Haiku, failed, and was done on Sonnet; the others took one attempt each."""
-    rows = stage.rows("SELECT ticket, answered_model FROM ledger WHERE gate = 'IMPLEMENT' ORDER BY at")
+    rows = stage.rows(
+        "SELECT DISTINCT ticket, attempt, answered_model FROM ledger WHERE gate = 'IMPLEMENT' ORDER BY ticket, attempt"
+    )
     models: dict[str, list[str]] = {}
-    for ticket, model in rows:
+    for ticket, _attempt, model in rows:
         models.setdefault(ticket, []).append(model)
     expected = {
         "BUG-001": ["claude-haiku-5-5", "claude-sonnet-5-5"],
@@ -130,6 +132,11 @@ def ledger_equals_bill(stage: Stage) -> str | None:
     return None if bill == ledger else f"billed {bill}, booked {ledger}"
 
 
+def nothing_asked(stage: Stage) -> str | None:
+    """Nobody was asked for a permission."""
+    return "\n".join(stage.questions) or None
+
+
 Check = Callable[[Stage], str | None]
 CHECKS: tuple[Check, ...] = (
     run_ended_well,
@@ -145,4 +152,5 @@ CHECKS: tuple[Check, ...] = (
     answered_as_asked,
     every_call_was_scripted,
     ledger_equals_bill,
+    nothing_asked,
 )

@@ -51,6 +51,7 @@ class BacklogLab(Lab):
     cache         where the engine's own Python environment is kept, shared by labs
     folder        of the repository, relative to the lab's root
     launcher      of the plugin that runs
+    claude        the program, where it is not find_claude()'s
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class BacklogLab(Lab):
         folder: str = "repo",
         launcher: Path = LAUNCHER,
         plugin_dirs: Iterable[Path] = (),
+        claude: Path | None = None,
     ) -> None:
         texts = tickets if isinstance(tickets, Mapping) else {name: ticket_text(name) for name in tickets}
         config = {**CONFIG, "llmOps": {**CONFIG["llmOps"], **(llm_ops or {})}}
@@ -87,8 +89,9 @@ class BacklogLab(Lab):
             },
             folder=folder,
             plugin_dirs=plugin_dirs,
+            claude=claude,
         )
-        self._extra.setdefault("CLAUDE_BIN", str(self.claude_bin))
+        self.extra.setdefault("CLAUDE_BIN", str(self.claude_bin))
         self.start = self.git("rev-parse", "HEAD").strip()
 
     def __enter__(self) -> BacklogLab:
@@ -147,12 +150,12 @@ class BacklogLab(Lab):
 
     def session(self, prompt: str, *arguments: str, scenario: Scenario, timeout: float = RUN_SECONDS) -> Run:
         """`claude -p` with the plugin: a parent session, in a namespace with a scripted API of its own."""
-        self._extra.pop("ANTHROPIC_BASE_URL", None)
+        self.extra.pop("ANTHROPIC_BASE_URL", None)
         return self.claude(prompt, *arguments, scenario=scenario, timeout=timeout)
 
     def terminal(self, scenario: Scenario, *arguments: str) -> Terminal:
         """The same in a terminal."""
-        self._extra.pop("ANTHROPIC_BASE_URL", None)
+        self.extra.pop("ANTHROPIC_BASE_URL", None)
         return Terminal(self, scenario, *arguments)
 
     # -- what came of it

@@ -2,7 +2,8 @@
 
     Parent(Models())    starts every list of actions in one message; asks `next` where nobody handed anything over
 
-It obeys the last JSON of `backlog-ops` that it has seen, once. The sub-agents are those of `Models`.
+It obeys the last JSON of `backlog-ops` that it has seen, once. Its sub-agents, and every other call, are those of
+`models`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from tests.e2e.harness.agents import Agent, Job, Models, approve, bash, write_own_file
 from tests.e2e.harness.reply import Answer, tool
 from tests.e2e.harness.request import Json, Req, content_text
+from tests.e2e.harness.rules import Scenario
 
 _ANSWER = re.compile(r'\{"run": ".*\}')
 _LAUNCHED = "Async agent launched successfully"
@@ -30,7 +32,7 @@ Tamper = Callable[[Json], Json]
 class Parent:
     """`calls`: its own requests, in order. `tamper`: what it makes of an action before it starts it."""
 
-    models: Models
+    models: Scenario
     tamper: Tamper = lambda call: call
     calls: list[Req] = field(default_factory=list)
     launches: list[Json] = field(default_factory=list)
@@ -39,9 +41,10 @@ class Parent:
     def __call__(self, request: Req) -> Answer:
         if request.agent_id:
             return _handed_back(request, self.models(request))
+        if is_safety_check(request):
+            return "<severity>0</severity>"
         if "Agent" not in request.tools:
-            answer = self.models(request)
-            return "<severity>0</severity>" if answer is None else answer  # auto mode's safety check, or a title
+            return self.models(request)
         with self._lock:
             self.calls.append(request)
         return self._turn(request)
@@ -60,6 +63,11 @@ class Parent:
         calls = [self.tamper(agent_call(action)) for action in actions]
         self.launches += calls
         return [tool("Agent", **call) for call in calls]
+
+
+def is_safety_check(request: Req) -> bool:
+    """Auto mode asks a model of its own about what a sub-agent did."""
+    return not request.tools and "<severity>" in request.all_text
 
 
 def agent_call(action: Json) -> Json:

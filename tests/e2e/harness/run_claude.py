@@ -61,6 +61,12 @@ def find_claude() -> Path | None:
     return packaged[0] if packaged else Path(on_path) if on_path else None
 
 
+def find_older_claude() -> Path | None:
+    """The older npm package under .deps/older, which `make test` fetches."""
+    packaged = sorted((ROOT / ".deps/older/node_modules/@anthropic-ai").glob("claude-code-*/claude"))
+    return packaged[0] if packaged else None
+
+
 @dataclass(frozen=True)
 class Launched:
     """`leftovers` is filled in at the end: what was still alive then."""
@@ -79,6 +85,7 @@ class Lab:
     environment   added to the base environment; a None value takes a variable out
     isolate       run in a private network namespace where the kernel allows it
     folder        of the repository, relative to the lab's root
+    claude        the program, where it is not find_claude()'s
     """
 
     def __init__(
@@ -90,13 +97,14 @@ class Lab:
         isolate: bool = True,
         keep: bool = False,
         folder: str = "repo",
+        claude: Path | None = None,
     ) -> None:
-        claude = find_claude()
+        claude = claude or find_claude()
         if claude is None:
             raise FileNotFoundError("no claude: set CLAUDE_BIN or run `make deps`")
         self.claude_bin = claude.absolute()
         self.plugin_dirs = [path.absolute() for path in plugin_dirs]
-        self._extra = dict(environment or {})
+        self.extra = dict(environment or {})
         self._isolate = isolate
         self._keep = keep
         self._tag = uuid.uuid4().hex
@@ -128,7 +136,7 @@ class Lab:
             "HOME": str(self.home),
             "TMPDIR": str(self.tmp),
             "LAB_TAG": self._tag,
-            **self._extra,
+            **self.extra,
         }
         return {name: value for name, value in wanted.items() if value is not None}
 

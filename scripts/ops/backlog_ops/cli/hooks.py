@@ -37,7 +37,11 @@ from backlog_ops.run.session_agents import book
 HOLD_SECONDS = 3500.0  # hooks.json gives them 3600
 MOST_BYTES = 16_000_000
 NOTIFICATION = "<task-notification>"
-_BLOCKED = "backlog: noted; the last sub-agent of the list brings what comes next"
+_BLOCKED = {
+    "decision": "block",
+    "reason": "backlog: noted; what comes next comes with the last sub-agent of the list",
+    "hookSpecificOutput": {"hookEventName": "UserPromptSubmit", "suppressOriginalPrompt": True},
+}
 _MESSAGE = re.compile(r'<agent-message from="([^"]+)">')
 _ENDED_BADLY = frozenset({"failed", "killed", "stopped"})
 
@@ -95,7 +99,7 @@ def _woken(ctx: Context, event: Mapping[str, Any]) -> str | None:
     if ours is None:
         return None
     # A wake that hands nothing over would cost the parent a call to say so.
-    return _next(ctx, event, ours) or json.dumps({"decision": "block", "reason": _BLOCKED})
+    return _next(ctx, event, ours) or json.dumps(_BLOCKED)
 
 
 def _session(ctx: Context, event: Mapping[str, Any]) -> str | None:
