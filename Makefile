@@ -5,7 +5,7 @@
 help:
 	@echo 'make deps    fetch what the others need, pinned, into .deps'
 	@echo 'make demo    a backlog of four tickets becomes four commits, with the real Claude Code and a scripted model'
-	@echo 'make test    linters, types and every test; a skipped test is a failure'
+	@echo 'make test    linters, types and every test; fetches an older Claude Code too; a skipped test is a failure'
 	@echo 'make check   linters and types only'
 	@echo 'make bench   how fast it is, against its limits'
 
@@ -14,10 +14,15 @@ deps:
 	@python3 scripts/dev/deps.py
 
 demo: deps
+	@python3 scripts/dev/deps.py demo
 	@.deps/venv/bin/python -m tests.e2e.demo
 
-test check: deps
-	@scripts/dev/stages.sh $@
+test: deps
+	@python3 scripts/dev/deps.py test
+	@scripts/dev/stages.sh test
+
+check: deps
+	@scripts/dev/stages.sh check
 
 bench: deps
 	@status=0; for file in bench/*.py; do .deps/venv/bin/python "$$file" || status=1; done; exit $$status

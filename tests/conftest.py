@@ -6,13 +6,14 @@ With BACKLOG_REQUIRE_ALL=1 (`make test`) a skipped test is a failed one: every p
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.harness.run_claude import find_claude
+from tests.e2e.harness.run_claude import find_claude, find_older_claude
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background by a shell; what tests start would inherit it and could not be interrupted.
@@ -55,6 +56,24 @@ def claude_bin() -> Path:
     if found is None:
         pytest.skip("needs the real Claude Code: make deps, or set CLAUDE_BIN")
     return found
+
+
+@pytest.fixture(scope="session")
+def older_claude() -> Path:
+    """An older Claude Code, for what must not need the newest."""
+    found = find_older_claude()
+    if found is None:
+        pytest.skip("needs an older Claude Code: scripts/dev/deps.py test")
+    return found
+
+
+@pytest.fixture(scope="session")
+def tmux() -> Path:
+    """The terminal that Claude Code is shown in."""
+    found = shutil.which("tmux")
+    if found is None:
+        pytest.skip("needs tmux: apt install tmux")
+    return Path(found)
 
 
 @pytest.fixture(scope="session")

@@ -165,6 +165,17 @@ cli_of() { # cli_of ROOT: how the started script is named
     [[ "$stderr" == *"needs Python 3.10 or newer"* ]]
 }
 
+@test "without any Python a skill's preload gets the same on stdout, and a zero" {
+    rm -r "$XDG_CACHE_HOME"
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    ln -s "$(command -v cksum)" "$BATS_TEST_TMPDIR/bin/cksum"
+    run --separate-stderr env PATH="$BATS_TEST_TMPDIR/bin" "$plugin/bin/backlog-ops" status --exit-zero
+    [ "$status" -eq 0 ]
+    [ "$stderr" = "" ]
+    [ "${#lines[@]}" -eq 1 ]
+    [[ "$output" == *"needs Python 3.10 or newer"* ]]
+}
+
 @test "a Python that does not run is no Python" {
     rm -r "$XDG_CACHE_HOME"
     mkdir "$BATS_TEST_TMPDIR/bin"

@@ -4,6 +4,10 @@
     .deps/wheels         config/requirements.lock as files, so that no test has to ask an index
     .deps/node_modules   tests/package-lock.json: Claude Code and bats, no package's install script run
 
+`deps.py demo` and `deps.py test` see to tmux besides, as root by way of Debian's package; `deps.py test` also to
+
+    .deps/older          tests/older/package-lock.json: the older Claude Code of a smoke test
+
 Runs on Python 3.6 and later, like the bootstrap that it shares with the launcher. $CLAUDE_BIN names another
 Claude Code to use instead of the pinned one.
 """
@@ -13,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from typing import Callable, Dict, Optional, Sequence
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
@@ -25,22 +30,26 @@ DEPS = os.path.join(ROOT, ".deps")
 VENV = os.path.join(DEPS, "venv")
 PYTHON = os.path.join(VENV, "bin", "python")
 WHEELS = os.path.join(DEPS, "wheels")
-NODE_MODULES = os.path.join(DEPS, "node_modules")
+OLDER = os.path.join(DEPS, "older")
 DEV_LOCK = os.path.join(ROOT, "tests", "requirements-dev.lock")
-NPM_FILES = [os.path.join(ROOT, "tests", name) for name in ("package.json", "package-lock.json")]
-CLAUDE_FOLDER = os.path.join(NODE_MODULES, "@anthropic-ai")
 
 
 class MissingError(Exception):
     """A part of the machine that has to be installed first: one line, what and how."""
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
+    if words not in ([], ["demo"], ["test"]):
+        sys.exit("usage: deps.py [demo|test]")
     try:
         need("git", "apt install git")
+        if words:
+            provide_tmux()
         once(VENV, [DEV_LOCK], make_environment, works=os.access(PYTHON, os.X_OK))
         once(WHEELS, [bootstrap.LOCK_FILE], fetch_wheels, variant=os.path.realpath(PYTHON))
-        once(NODE_MODULES, NPM_FILES, install_npm_packages, variant=os.environ.get("CLAUDE_BIN", ""))
+        provide_npm_packages("tests", DEPS, own_claude=os.environ.get("CLAUDE_BIN", ""))
+        if words == ["test"]:
+            provide_npm_packages(os.path.join("tests", "older"), OLDER)
     except (MissingError, bootstrap.PreparationError) as problem:
         sys.exit(f"make deps: {problem}")
 
@@ -80,12 +89,23 @@ def provide_venv() -> None:
     if uv and run([sys.executable, *install, uv.group()], quiet=True):
         os.environ["PATH"] = os.path.join(folder, "bin") + os.pathsep + os.environ["PATH"]
         return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        print("make deps: this Python has neither venv nor pip; installing Debian's python3-venv", flush=True)
-        apt = {"DEBIAN_FRONTEND": "noninteractive"}
-        if run(["apt-get", "update", "-qq"], apt) and run(["apt-get", "install", "-y", "-qq", "python3-venv"], apt):
-            return
-    raise MissingError("needs Python's venv module or uv (Debian: apt install python3-venv, as root)")
+    if not install_from_debian("python3-venv", "this Python has neither venv nor pip"):
+        raise MissingError("needs Python's venv module or uv (Debian: apt install python3-venv, as root)")
+
+
+def provide_tmux() -> None:
+    if not runs("tmux", "-V"):
+        install_from_debian("tmux", "no tmux runs here")
+        need("tmux", "apt install tmux, as root", "-V")
+
+
+def install_from_debian(package: str, why: str) -> bool:
+    """Whether it was installed: only root can, where there is apt-get."""
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return False
+    print(f"make deps: {why}; installing Debian's {package}", flush=True)
+    apt = {"DEBIAN_FRONTEND": "noninteractive"}
+    return run(["apt-get", "update", "-qq"], apt) and run(["apt-get", "install", "-y", "-qq", package], apt)
 
 
 def fetch_wheels() -> None:
@@ -94,37 +114,44 @@ def fetch_wheels() -> None:
         raise MissingError("cannot download the packages of config/requirements.lock (pip's words are above)")
 
 
-def install_npm_packages() -> None:
+def provide_npm_packages(source: str, folder: str, own_claude: str = "") -> None:
+    """The packages that `source` locks, as `folder`/node_modules; `own_claude` instead of Claude Code's programs."""
+    files = [os.path.join(ROOT, source, name) for name in ("package.json", "package-lock.json")]
+    install = partial(install_npm_packages, files, folder, own_claude)
+    once(os.path.join(folder, "node_modules"), files, install, variant=own_claude)
+
+
+def install_npm_packages(files: Sequence[str], folder: str, own_claude: str) -> None:
     need("node", "apt install nodejs")
     need("npm", "apt install npm")
-    for path in NPM_FILES:
-        shutil.copy(path, DEPS)
+    for path in files:
+        shutil.copy(path, folder)
     command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--engine-strict=false"]
-    own_claude = os.environ.get("CLAUDE_BIN")
     # The programs of Claude Code, one a platform, are optional dependencies of its package.
     if not run(
         [*command, "--loglevel=error", "--update-notifier=false", *(["--omit=optional"] if own_claude else [])],
-        cwd=DEPS,
+        cwd=folder,
     ):
-        raise MissingError("cannot install the packages of tests/package-lock.json (npm's words are above)")
-    if not own_claude and not any(runs(path) for path in claude_programs()):
-        raise MissingError(
-            f"no Claude Code under {CLAUDE_FOLDER} runs on this machine; CLAUDE_BIN may name one that does"
-        )
+        lock_file = os.path.relpath(files[-1], ROOT)
+        raise MissingError(f"cannot install the packages of {lock_file} (npm's words are above)")
+    if not own_claude and not any(runs(path) for path in claude_programs(folder)):
+        remedy = "; CLAUDE_BIN may name one that does" if folder == DEPS else ""
+        raise MissingError(f"no Claude Code under {folder} runs on this machine{remedy}")
 
 
-def claude_programs() -> Sequence[str]:
-    folders = sorted(os.listdir(CLAUDE_FOLDER))
-    return [os.path.join(CLAUDE_FOLDER, name, "claude") for name in folders if name.startswith("claude-code-")]
+def claude_programs(folder: str) -> Sequence[str]:
+    packages = os.path.join(folder, "node_modules", "@anthropic-ai")
+    names = sorted(os.listdir(packages))
+    return [os.path.join(packages, name, "claude") for name in names if name.startswith("claude-code-")]
 
 
-def need(program: str, remedy: str) -> None:
-    if not runs(program):
+def need(program: str, remedy: str, question: str = "--version") -> None:
+    if not runs(program, question):
         raise MissingError(f"needs {program}, and none runs here (Debian: {remedy})")
 
 
-def runs(program: str) -> bool:
-    return run([program, "--version"], quiet=True)
+def runs(program: str, question: str = "--version") -> bool:
+    return run([program, question], quiet=True)
 
 
 def run(
@@ -154,4 +181,4 @@ def run(
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

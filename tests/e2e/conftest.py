@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.demo.stage import LAUNCHER, offline
 from tests.e2e.harness.agents import Models
 from tests.e2e.harness.backlog_lab import BacklogLab
-from tests.e2e.harness.run_claude import ROOT
+from tests.e2e.harness.run_claude import BASE_ENVIRONMENT, ROOT
 
 DEMO_SECONDS = 280
 
@@ -53,14 +54,22 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MakeLab = Callable[..., BacklogLab]
 
 
-@pytest.fixture
-def make_lab(claude_bin: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeLab]:
-    """Makes a lab with a backlog; the labs of a session share the engine's own Python environment."""
+@pytest.fixture(scope="session")
+def prepared_cache(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with the engine's own Python environment, built once for all workers of this session."""
     cache = shared_folder(tmp_path_factory) / "cache"
+    environment = {**BASE_ENVIRONMENT, **offline(), "XDG_CACHE_HOME": str(cache)}
+    subprocess.run([str(LAUNCHER), "--version"], env=environment, check=True, capture_output=True, timeout=120)
+    return cache
+
+
+@pytest.fixture
+def make_lab(claude_bin: Path, prepared_cache: Path) -> Iterator[MakeLab]:
+    """Makes a lab with a backlog."""
     with ExitStack() as labs:
 
         def make(models: Models | None = None, *tickets: object, **options: object) -> BacklogLab:
-            return labs.enter_context(BacklogLab(models or Models(), *tickets, cache=cache, **options))
+            return labs.enter_context(BacklogLab(models or Models(), *tickets, cache=prepared_cache, **options))
 
         yield make
 

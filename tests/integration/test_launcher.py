@@ -6,10 +6,12 @@ Environments are built for real, from the pinned packages as files: no index is 
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -253,6 +255,99 @@ def test_nothing_is_written_into_the_plugin_by_preparing(quick: PluginCopy, offl
         folder.chmod(folder.stat().st_mode & ~0o222)
     outcome = quick.run(**offline)
     assert (outcome.exit_code, sorted(quick.root.rglob("*"))) == (0, before)
+
+
+# ── A skill's preload ──────────────────────────────────────────────────────────────────────────────────────
+
+# bootstrap.py's preload() for a host that waits no time at all.
+HASTY = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import bootstrap; bootstrap.PRELOAD_SECONDS = 0; bootstrap.preload()"
+)
+
+
+@pytest.fixture
+def gate(plugin: PluginCopy, tmp_path: Path) -> Iterator[Path]:
+    """A fifo at which building waits. Every command that uv is given is a line in `uv.log` beside it."""
+    if not UV.exists():
+        pytest.skip("needs uv: make deps")
+    plugin.provide_python()
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    wait = f"echo \"$*\" >>'{tmp_path}/uv.log'\n[ ! -p '{gate}' ] || read -r _ <'{gate}'\n"
+    plugin.provide_script("uv", f"#!/bin/sh\n{wait}exec '{UV}' \"$@\"\n")
+    yield gate
+    if gate.exists():  # the test has failed: nobody is to wait on
+        with open(os.open(gate, os.O_RDWR), "w"):
+            gate.unlink()
+
+
+def open_once_waited_at(gate: Path) -> None:
+    with gate.open("w"):
+        gate.unlink()
+
+
+def assert_only_told(outcome: Outcome, *words: str) -> None:
+    """Exit 0, nothing was run, and one line on stdout, which is what a skill's reader gets."""
+    assert (outcome.exit_code, outcome.stderr, outcome.stdout.count("\n")) == (0, "", 1), outcome
+    assert outcome.stdout.startswith("backlog-ops: ")
+    for word in words:
+        assert word in outcome.stdout
+
+
+@pytest.mark.parametrize("by", ["launch.sh", "bootstrap.py"])
+def test_a_preload_goes_straight_through_where_all_is_prepared(by: str, warm: PluginCopy) -> None:
+    warm.provide_python()
+    if by == "bootstrap.py":
+        (warm.path / "cksum").unlink()
+    outcome = warm.run("status", "--exit-zero", stdin="prompt")
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert (outcome.witnessed["argv"], outcome.witnessed["stdin"]) == (["status", "--exit-zero"], "prompt")
+
+
+def test_a_preload_that_can_prepare_quickly_does_and_then_runs(quick: PluginCopy, offline: dict[str, str]) -> None:
+    quick.provide_python()
+    outcome = quick.run("status", "--exit-zero", stdin="prompt", **offline)
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert (outcome.witnessed["argv"], outcome.witnessed["stdin"]) == (["status", "--exit-zero"], "prompt")
+    assert outcome.witnessed["prefix"] == str(environment_of(quick))
+
+
+def test_a_preload_that_is_slow_asks_to_wait_while_building_goes_on(
+    plugin: PluginCopy, gate: Path, offline: dict[str, str], no_packages: dict[str, str]
+) -> None:
+    hasty = [base_python(), "-Ic", HASTY, plugin.root / "scripts/ops/launcher"]
+    assert_only_told(plugin.run_command(hasty, **offline), "wait 20 s", "run the same command again")
+    open_once_waited_at(gate)
+    again = plugin.run(**no_packages)
+    assert (again.exit_code, PREPARING in again.stderr) == (0, False), again.stderr
+    assert again.witnessed["prefix"] == str(environment_of(plugin))
+
+
+def test_a_preload_that_cannot_prepare_says_why(plugin: PluginCopy, no_packages: dict[str, str]) -> None:
+    if not UV.exists():
+        pytest.skip("needs uv: make deps")
+    plugin.provide_disguised_python("python3", without_ensurepip=True)  # pip takes too long to fail
+    plugin.provide("uv", UV)
+    outcome = plugin.run("--exit-zero", **no_packages)
+    assert_only_told(outcome, "cannot prepare its Python packages: uv: ", "check the network")
+
+
+def test_a_preload_by_a_python_that_is_too_old_says_so(plugin: PluginCopy) -> None:
+    plugin.provide_disguised_python("python3", (3, 9, 18))
+    assert_only_told(plugin.run("--exit-zero"), "needs Python 3.10 or newer", "python3 (3.9.18)")
+
+
+def test_two_preloads_at_once_build_once(plugin: PluginCopy, gate: Path, offline: dict[str, str]) -> None:
+    command = [plugin.command, "--exit-zero"]
+    calls = [plugin.start(command, plugin.environment(**offline)) for _ in range(2)]
+    open_once_waited_at(gate)
+    outcomes = [Outcome(0, *call.communicate("", timeout=120)) for call in calls]
+    assert [call.returncode for call in calls] == [0, 0]
+    assert [(outcome.witnessed["argv"], outcome.stderr) for outcome in outcomes] == [(["--exit-zero"], "")] * 2
+    made = [
+        line for line in gate.with_name("uv.log").read_text(encoding="utf-8").splitlines() if line.startswith("venv ")
+    ]
+    assert len(made) == 1
 
 
 # ── Which interpreter ──────────────────────────────────────────────────────────────────────────────────────

@@ -27,5 +27,9 @@ for python in "${BACKLOG_PYTHON-}" python3 python3.14 python3.13 python3.12 pyth
         exec "$python" -Es "$root/scripts/ops/launcher/bootstrap.py" "$script" "$@"
     fi
 done
-echo "backlog-ops: needs Python 3.10 or newer, and no Python runs here; install one or name it in BACKLOG_PYTHON" >&2
+problem="backlog-ops: needs Python 3.10 or newer, and no Python runs here; install one or name it in BACKLOG_PYTHON"
+for argument; do
+    [ "$argument" = --exit-zero ] && echo "$problem" && exit 0 # a skill's preload, as in bootstrap.py
+done
+echo "$problem" >&2
 exit 4

@@ -47,7 +47,7 @@ class Ran:
 class BacklogLab(Lab):
     """
     tickets       ids, or id → text
-    llm_ops       sections of `llmOps` in the configuration
+    llm_ops       sections of `llmOps` in the configuration; `config`: other sections of it
     cache         where the engine's own Python environment is kept, shared by labs
     folder        of the repository, relative to the lab's root
     launcher      of the plugin that runs
@@ -61,6 +61,7 @@ class BacklogLab(Lab):
         *,
         cache: Path,
         llm_ops: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         files: Mapping[str, str] | None = None,
         environment: Mapping[str, str | None] | None = None,
         folder: str = "repo",
@@ -69,13 +70,13 @@ class BacklogLab(Lab):
         claude: Path | None = None,
     ) -> None:
         texts = tickets if isinstance(tickets, Mapping) else {name: ticket_text(name) for name in tickets}
-        config = {**CONFIG, "llmOps": {**CONFIG["llmOps"], **(llm_ops or {})}}
+        whole = {**CONFIG, **(config or {}), "llmOps": {**CONFIG["llmOps"], **(llm_ops or {})}}
         self.models = models
         self.launcher = launcher
         self.api = StubServer(models)
         super().__init__(
             {
-                "backlog.config.json": json.dumps(config),
+                "backlog.config.json": json.dumps(whole),
                 "src/readme.txt": "hello\n",
                 **{f"tickets/pending/{name}.md": text for name, text in texts.items()},
                 **(files or {}),
@@ -173,6 +174,13 @@ class BacklogLab(Lab):
     def ticket(self, name: str = "T-1") -> sqlite3.Row:
         (row,) = self.rows(f"SELECT * FROM ticket WHERE id = '{name}'")
         return row
+
+    def step(self, name: str = "T-1") -> str | None:
+        """Where a ticket stands; None before there is a run."""
+        try:
+            return str(self.ticket(name)["step"])
+        except (ValueError, sqlite3.OperationalError):  # no database, table or row yet
+            return None
 
     def commits(self) -> list[str]:
         """Subjects of what main is ahead by, oldest first."""

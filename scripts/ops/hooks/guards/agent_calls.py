@@ -30,10 +30,10 @@ def judge(event: Event, state: RunState) -> Decision | None:
     if not markers:
         return None
     if len(markers) > 1:
-        return deny("one marker a sub-agent; start one sub-agent for each action, with its prompt as it was printed")
+        return deny(f"one marker a sub-agent; start one for each action, with its prompt as `{NEXT}` prints it")
     try:
         return _judge_marked(event, markers[0], state)
-    except sqlite3.Error as error:
+    except Exception as error:  # of another version of the plugin, say: nobody knows what the row means
         return deny(f"the run's state cannot be read ({error}); call again, or run `{NEXT}`")
 
 
@@ -44,11 +44,11 @@ def _judge_marked(event: Event, name: str, state: RunState) -> Decision:
             f"{name or 'this marker'} is no action of the run that is open here; run `{NEXT}` for those that are"
         )
     if event.get("agent_id"):
-        return deny(f"{name} is for the main session to start, not for a sub-agent")
+        return deny(f"{name} is for the main session to start, which has it from `{NEXT}`; a sub-agent starts none")
     if action["state"] != "open":
         return deny(f"{name} is used: it is {action['state']}; run `{NEXT}` for what is open")
     if state.headless_driver():
-        return deny(f"`backlog-ops run` is at work on {name}'s run; wait for its end")
+        return deny(f"`backlog-ops run` is at work on {name}'s run; wait for its end, then run `{NEXT}`")
     parent = _last_model(str(event.get("transcript_path", "")))
     model = action["host_model"]
     if action["tier"] == "frontier" and not must_name_frontier(parent):

@@ -18,11 +18,13 @@ import sqlite3
 from guards import Decision, Event, allow, deny
 from guards.run_state import LAUNCHER, RunState
 
-# What a shell acts upon, and the quotes inside which it does not.
-_SHELL = re.compile(r"[;&|<>`$(){}\n\r\\*?\[\]!#~]")
+# What a shell acts upon, and the quotes inside which it does not. A quote that is left over has its pair inside
+# others, as in "'$(x)'": what stands between them is not quoted the way it looks.
+_SHELL = re.compile(r"[;&|<>`$(){}\n\r\\*?\[\]!#~'\"]")
 _QUOTED = re.compile(r"""'[^']*'|"[^"$`\\]*\"""")
-_SHORTENED = re.compile(r"(\s+2>&1)?(\s*\|\s*(tail|head)(\s+-(n\s*)?\d{1,4})?)?\s*\Z")
+_SHORTENED = re.compile(r"(\s2>&1)?(\s{0,9}\|\s{0,9}(tail|head)(\s{1,9}-(n\s{0,9})?\d{1,4})?)?\Z")
 _LOOP = frozenset({"start", "next", "resume", "submit", "check", "status", "show", "route", "validate"})
+MOST_CHARACTERS = 100_000  # of a command; a longer one cannot even be started
 MOST_MILLISECONDS = 600_000  # the host's own limit for a command
 
 
@@ -42,7 +44,9 @@ def judge(event: Event, state: RunState) -> Decision | None:
 
 def own_words(command: str) -> list[str] | None:
     """The arguments of a plain call of this plugin's backlog-ops; None for anything else."""
-    plain = _SHORTENED.sub("", command, count=1)
+    if len(command) > MOST_CHARACTERS:
+        return None
+    plain = _SHORTENED.sub("", command.rstrip(), count=1)
     if _SHELL.search(_QUOTED.sub("", plain)):
         return None
     try:

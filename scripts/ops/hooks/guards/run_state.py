@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from guards import Event
 
-MARKER = re.compile(r"\[backlog:([^\]\s]{0,40})\]")
+MARKER = re.compile(r"\[backlog:\s{0,9}([^\]\s]{0,99})\s{0,9}\]")
 BUSY_SECONDS = 2.0
 LAUNCHER = os.path.join(os.path.realpath(os.path.join(os.path.dirname(__file__), "../../../..")), "bin/backlog-ops")
 NEXT = f"{shlex.quote(LAUNCHER)} next"
@@ -72,12 +72,14 @@ class RunState:
         return row or self._by_marker(f"{base}.jsonl")
 
     def _by_marker(self, transcript: str) -> sqlite3.Row | None:
-        content = _json(transcript).get("message", {}).get("content")
-        found = MARKER.search(content) if isinstance(content, str) else None
+        found = MARKER.search(_first_prompt(transcript))
         return self.action(found[1]) if found else None
 
     def begin(self, call: str, action: sqlite3.Row, **columns: Any) -> bool:
-        """Note that a sub-agent starts on an action, unless one is at work on it; whether it was noted."""
+        """Note that a sub-agent starts on an action; False where another one is at work on it.
+
+        The same call may ask twice: a plugin that is loaded twice has its hooks twice.
+        """
         columns = {"tool_use_id": call, "action": action["number"], "guarded": 1, "started_at": time.time(), **columns}
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         done = self.db.execute(
@@ -85,7 +87,10 @@ class RunState:
             " (SELECT 1 FROM agent WHERE action = ? AND ended_at IS NULL)",
             (*columns.values(), action["number"]),
         )
-        return done.rowcount == 1
+        if done.rowcount == 1:
+            return True
+        worker = self.worker(action["number"])
+        return worker is not None and bool(worker["tool_use_id"] == call)
 
     def headless_driver(self) -> bool:
         """Whether `backlog-ops run` is at work on this repository's run right now."""
@@ -106,6 +111,14 @@ def subagent_base(event: Event) -> str | None:
     if not isinstance(agent, str) or not isinstance(transcript, str) or "/" in agent:
         return None
     return f"{transcript.removesuffix('.jsonl')}/subagents/agent-{agent}"
+
+
+def _first_prompt(transcript: str) -> str:
+    """What a sub-agent was asked; "" where its transcript does not tell."""
+    message = _json(transcript).get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    blocks = content if isinstance(content, list) else [{"text": content}]
+    return "\n".join(str(block.get("text")) for block in blocks if isinstance(block, dict))
 
 
 def _json(path: str) -> dict[str, Any]:
