@@ -12,7 +12,7 @@ from backlog_ops.domain.gates import Gate
 from backlog_ops.run.actions import LAUNCHER
 from tests.support.hook_events import Stage, apart
 
-ODD = "src/it's a \"file\".txt"
+ODD = 'src/it\'s a "file".txt'
 FILES = ("src/T-1.txt", "lib/deep", ODD)  # what T-1 may write; a folder stands for all below it
 
 
@@ -50,7 +50,9 @@ def requested(stage, denial):
 
 
 @pytest.mark.parametrize("tool", ["Write", "Edit"])
-@pytest.mark.parametrize("path", ["src/T-1.txt", "./src/../src//T-1.txt", "lib/deep/a.py", "lib/deep/er/still/b.py", ODD])
+@pytest.mark.parametrize(
+    "path", ["src/T-1.txt", "./src/../src//T-1.txt", "lib/deep/a.py", "lib/deep/er/still/b.py", ODD]
+)
 def test_a_file_of_the_ticket_is_written_without_asking(implementing, tool, path):
     said = hook(implementing, tool, f"{implementing.worktree}/{path}", content="hello")
     assert said.decision == {"permissionDecision": "allow"}
@@ -84,18 +86,15 @@ def test_a_relative_path_is_one_of_the_folder_that_the_session_is_in(implementin
     [
         "src/other.txt",
         "src/T-1.txt.bak",
-        "src/T-1.txt/below",
         "lib/deeper.py",
         "lib",
-        "a b/it's [one] $HOME `x` \"of\" those.txt",
+        'a b/it\'s [one] $HOME `x` "of" those.txt',
         "two\nlines.txt",
         ".gitignore",
     ],
 )
 def test_another_file_of_the_worktree_is_denied_with_how_to_ask_for_it(implementing, path):
     denial = hook(implementing, "Write", implementing.worktree / path).denial
-    if path == "src/T-1.txt/below":
-        pytest.skip("a folder stands for all below it, and nothing says that this one is none")
     assert denial.startswith(f"backlog: {path} is not among the files of T-1;")
     assert requested(implementing, denial) == [path]
 
@@ -108,9 +107,7 @@ def test_a_path_with_dots_is_the_file_that_it_leads_to(implementing):
 def test_dots_do_not_lead_out_of_the_worktree(implementing):
     denial = hook(implementing, "Edit", f"{implementing.worktree}/lib/deep/../../../T-10/src/T-10.txt").denial
     target = implementing.worktree.with_name("T-10") / "src" / "T-10.txt"
-    assert denial == (
-        f"backlog: {target} is outside this ticket's worktree; write {implementing.worktree} and below"
-    )
+    assert denial == (f"backlog: {target} is outside this ticket's worktree; write {implementing.worktree} and below")
 
 
 @pytest.mark.parametrize(
@@ -142,9 +139,7 @@ def test_what_is_elsewhere_is_denied_with_where_to_write(implementing, path):
 def test_a_file_of_the_persons_own_checkout_is_denied_with_the_same_file_in_the_worktree(implementing, path):
     checkout = implementing.host.top / path
     denial = hook(implementing, "Edit", checkout).denial
-    assert denial == (
-        f"backlog: {checkout} is outside this ticket's worktree; write {implementing.worktree / path}"
-    )
+    assert denial == (f"backlog: {checkout} is outside this ticket's worktree; write {implementing.worktree / path}")
 
 
 def test_the_worktrees_link_to_its_repository_is_denied(implementing):
@@ -239,7 +234,8 @@ def test_a_reviewer_reads_the_worktree_without_asking(answering):
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/hosts", "{top}/src/readme.txt", "{worktrees}/T-10/src/readme.txt", "{worktree}/../T-10/x", "~/.ssh/id"]
+    "path",
+    ["/etc/hosts", "{top}/src/readme.txt", "{worktrees}/T-10/src/readme.txt", "{worktree}/../T-10/x", "~/.ssh/id"],
 )
 def test_reading_elsewhere_is_left_to_the_host(implementing, path):
     named = path.format(

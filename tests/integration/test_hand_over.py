@@ -117,7 +117,8 @@ def test_a_backlog_is_driven_to_done_with_the_summary_of_every_wave(tmp_path):
     parent = Parent.of(tmp_path / "repo", "T-1", "T-2")
     parent.start()
     answer = parent.drive()
-    assert answer["actions"] == [{"do": "done", "summary": "wave 1: 2 of 2 done."}]
+    end = f"run {parent.run.id}: 2 of 2 tickets done · main is 2 commits ahead"
+    assert answer["actions"] == [{"do": "done", "summary": f"wave 1: 2 of 2 done.\n{end}"}]
     assert parent.lab.log()[:2] in (
         ["feat(src): implement T-1", "feat(src): implement T-2"],
         ["feat(src): implement T-2", "feat(src): implement T-1"],
@@ -295,7 +296,7 @@ def test_two_calls_of_next_at_once_are_both_answered(tmp_path):
 def test_next_of_an_aborted_run_is_done_and_starts_no_worker(parent, workers):
     parent.begin_at(Gate.IMPLEMENT)
     parent.lab.cli("abort")
-    assert parent.next()["actions"] == [{"do": "done", "summary": f"run {parent.run.id} was aborted"}]
+    assert parent.next()["actions"] == [{"do": "done", "summary": f"run {parent.run.id}: aborted"}]
     assert workers.started() == []
 
 

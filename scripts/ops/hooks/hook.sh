@@ -52,6 +52,7 @@ open_run_above "$PWD" || open_run_above "${CLAUDE_PROJECT_DIR-}" || exit 0
 case $name in
     agent | write | bash)
         { IFS= read -r python && IFS= read -r database; } <"$marks$top/run" 2>/dev/null || exit 0
+        case $python in /*) ;; *) exit 0 ;; esac
         [ -x "$python" ] || exit 0
         "$python" -ISE "$root/scripts/ops/hooks/guard.py" "$name" "$database" 2>/dev/null
         ;;

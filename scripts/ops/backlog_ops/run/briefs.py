@@ -67,19 +67,17 @@ def _implement_steps(action: Action, plan: Plan, for_session: bool) -> list[str]
     steps = [
         "Work in the worktree and nowhere else; use absolute paths below it.",
         "Read the project rules and the files of the plan. Write the tests first, then the code.",
+        f"Does it need a file that is not listed? Run `{request_command(action)} PATH` first: it says yes or no.",
         "Run the check command until it passes. It runs the project's own type check, lint, tests and build; "
-        "arguments after ` -- ` go to the test command. Nothing else can be run.",
+        "arguments after ` -- ` go to the test command.",
         "Stop. Do not commit. Answer with one line that says what you did.",
     ]
-    ask = (
-        f"Does it need a file that is not listed below? Run `{request_command(action)} PATH` first: it says yes or no."
-    )
-    steps.insert(-1, ask)
     if plan.deleted_paths:
         steps.insert(2, "Files that the plan deletes go when the check command first runs: read them before.")
     if for_session:
         steps.insert(-1, f"Hand in: run `{submit_command(action)}`.")
-    return ["## Do", "", *(f"{number}. {step}" for number, step in enumerate(steps, start=1)), ""]
+    only = "No other command can be run than those named here."
+    return ["## Do", "", *(f"{number}. {step}" for number, step in enumerate(steps, start=1)), "", only, ""]
 
 
 def _plan_text(plan: Plan) -> str:
@@ -105,6 +103,7 @@ def review_brief(
     diff: str,
     failures: Sequence[Verdict],
     granted: Sequence[str],
+    rules: Sequence[str],
 ) -> str:
     """Everything the reviewer needs in one file: one Read instead of many turns."""
     lines = [
@@ -136,6 +135,8 @@ def review_brief(
             fenced("failure", verdict.detail),
             "",
         ]
+    if rules:
+        lines += ["## Project rules that bind this change", "", *[f"- {worktree / rule}" for rule in rules], ""]
     if granted:
         lines += ["## Files beyond the plan, which the implementer asked for", "", *[f"- {p}" for p in granted], ""]
     lines += ["## Ticket", "", fenced("ticket", ticket.text), ""]

@@ -132,8 +132,12 @@ class Store:
         )
 
     def end_run(self, run_id: str, state: str, said: str) -> None:
+        """Close a run; `said`, its last line, ends its summary."""
         with self.transaction() as db:
-            db.execute("UPDATE run SET state = ?, ended_at = ? WHERE id = ?", (state, self.clock(), run_id))
+            db.execute(
+                "UPDATE run SET state = ?, ended_at = ?, summary = coalesce(summary || char(10), '') || ? WHERE id = ?",
+                (state, self.clock(), said, run_id),
+            )
             db.execute("UPDATE action SET state = 'closed' WHERE run = ? AND state <> 'closed'", (run_id,))
             self._say(db, run_id, None, said)
 

@@ -106,7 +106,7 @@ def _last_model(transcript: str) -> str | None:
 def _host_pid() -> int | None:
     """Claude Code's process; hosts that do not say so themselves are not watched."""
     pid = os.environ.get("CLAUDE_PID", "")
-    return int(pid) if pid.isdigit() else None
+    return int(pid) if pid.isdecimal() else None
 
 
 def _overrides() -> str | None:

@@ -72,6 +72,6 @@ def _of_subagent(event: Event, words: list[str] | None, action: sqlite3.Row) -> 
         asked = {key: value for key, value in event["tool_input"].items() if key != "run_in_background"}
         return allow({**asked, "timeout": MOST_MILLISECONDS})
     return deny(
-        f"the only command here is `{launcher} check {name}`; arguments for the test command go after ` -- `. Read, "
-        "Edit and Write do the rest, by absolute paths in the worktree"
+        f"the only command here is `{launcher} check {name}`, and `{launcher} submit {name}` at the end; arguments for "
+        "the test command go after ` -- `. Read, Edit and Write do the rest, by absolute paths in the worktree"
     )

@@ -46,6 +46,7 @@ def _open(ctx: Context, ticket: TicketState) -> None:
         ctx.git.diff(ticket.base_commit or "", ticket.work_tree or ""),
         [verdict for verdict in verdicts if not verdict.passed],
         granted_paths(ticket),
+        [name for name in ctx.settings.code_rules_files if (worktree / name).is_file()],
     )
     size, limit = len(text.encode("utf-8", "replace")), ctx.settings.review_pipeline.max_package_bytes
     if size > limit:
