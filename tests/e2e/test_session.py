@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -232,6 +233,14 @@ def test_with_on_model_mismatch_warn_the_run_goes_on_and_says_so(make_session: M
     assert len(warnings) == 2, warnings
 
 
+def test_a_model_that_the_users_settings_do_not_allow_is_found_out_the_same_way(make_session: MakeSession) -> None:
+    lab, parent = make_session()
+    run = lab.session(SKILL, "--settings", json.dumps({"availableModels": ["opus"]}), scenario=parent)
+    assert run.exit_code == 0, run.explain()
+    assert lab.commits() == []
+    assert re.match("asked for haiku, claude-opus-5-5 answered .*availableModels", lab.ticket()["reason"])
+
+
 # -- guards
 
 
@@ -387,6 +396,42 @@ def test_a_session_that_stopped_is_taken_over_by_the_next(make_session: MakeSess
     lab.session(SKILL, scenario=Idle(parent.models))
     ended_well(lab.session(SKILL, scenario=parent))
     assert lab.commits() == ["feat(src): implement T-1"]
+
+
+def test_a_headless_run_goes_on_with_what_a_session_began(make_session: MakeSession) -> None:
+    lab, parent = make_session()
+    lab.session(SKILL, scenario=Idle(parent.models))
+    lab.extra["ANTHROPIC_BASE_URL"] = lab.api.base_url
+    ran = lab.run()
+    assert (ran.exit_code, lab.commits()) == (0, ["feat(src): implement T-1"]), ran.explain()
+
+
+def test_a_session_in_a_folder_of_the_repository_asks_nobody_either(make_session: MakeSession) -> None:
+    lab, parent = make_session()
+    lab.extra.pop("ANTHROPIC_BASE_URL")
+    run = lab.claude(SKILL, scenario=parent, cwd=lab.repo / "src")
+    ended_well(run)
+    assert (len(parent.calls), lab.commits()) == (3, ["feat(src): implement T-1"])
+
+
+def test_a_plugin_update_in_the_middle_of_a_run_loses_nothing(make_session: MakeSession, tmp_path: Path) -> None:
+    """The run's first briefs name a version whose folder is gone by the time somebody goes on."""
+    before, after = (copy_of_the_plugin(tmp_path / name) for name in ("1", "2"))
+    lab, parent = make_session()
+    lab.plugin_dirs = [before]
+    lab.session(SKILL, scenario=Idle(parent.models))
+    shutil.rmtree(before)
+    lab.plugin_dirs = [after]
+    run = lab.session(SKILL, scenario=parent)
+    assert (run.exit_code, run.stub_errors) == (0, []), run.explain()
+    assert str(before) in parent.models.begun("IMPLEMENT")[0].brief
+    assert lab.commits() == ["feat(src): implement T-1"]
+
+
+def copy_of_the_plugin(target: Path) -> Path:
+    for name in (".claude-plugin", "agents", "bin", "config", "hooks", "scripts", "skills"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
 
 
 def test_a_problem_is_told_by_the_skill_instead_of_ending_it(make_session: MakeSession) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,28 @@ def test_esc_during_a_hook_loses_nothing(make_session: MakeSession, tmp_path: Pa
         finish(terminal)
     assert lab.commits() == ["feat(src): implement T-1"]
     assert lab.ticket()["attempt"] == 1
+
+
+def test_a_session_that_is_killed_is_taken_over_and_its_attempt_goes_on(make_session: MakeSession) -> None:
+    def implement(job: Job) -> Answer:
+        if job.turn == 1 and not killed:
+            killed.extend(lab.claudes())
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+        return diligent(job)
+
+    killed: list[int] = []
+    lab, parent = make_session(parent=Parent(models(implement=implement)))
+    with lab.terminal(parent, "--permission-mode", "default") as terminal:
+        terminal.type(SKILL)
+        terminal.wait_until(lambda: killed)
+    with lab.terminal(parent, "--permission-mode", "default") as terminal:
+        terminal.type(SKILL)
+        finish(terminal)
+    assert lab.commits() == ["feat(src): implement T-1"]
+    assert lab.ticket()["attempt"] == 1
+    first, *_ = lab.rows("SELECT cause FROM agent ORDER BY started_at")
+    assert first["cause"] == "its session ended"
 
 
 def test_a_second_session_in_the_same_repository_starts_nothing_twice(make_session: MakeSession) -> None:

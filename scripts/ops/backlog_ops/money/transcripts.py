@@ -3,6 +3,7 @@
     <config>/projects/<folder>/<session>.jsonl                            the main conversation
     <config>/projects/<folder>/<session>/subagents/agent-<id>.meta.json   toolUseId, finished (since 2.1.330)
     <config>/projects/<folder>/<session>/subagents/agent-<id>.jsonl       one line a content block
+    <config>/projects/<folder>/<session>/subagents/workflows/<run>/…      the same of Workflow agents
 
 Only lines of type user and assistant count; the blocks of one answer share its message id and its usage. Files
 may be written while they are read: a last line that is cut is left for the next time.
@@ -70,11 +71,13 @@ def find_subagents_folder(environ: Mapping[str, str], session: str) -> Path | No
 
 
 def subagents_in(folder: Path, since: float = 0.0) -> Iterator[SubAgent]:
-    """Every sub-agent of a session that has begun, in no order; those untouched since `since` (Unix) are left out."""
-    for path in folder.glob(f"agent-*{_META_SUFFIX}"):
+    """Every sub-agent of a session that has begun, Workflow agents too; in no order, and without those that nobody
+    touched since `since` (Unix seconds).
+    """
+    for path in folder.rglob(f"agent-*{_META_SUFFIX}"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime >= since:
-                yield subagent(folder, path.name[len("agent-") : -len(_META_SUFFIX)])
+                yield subagent(path.parent, path.name[len("agent-") : -len(_META_SUFFIX)])
 
 
 def subagent(folder: Path, agent_id: str) -> SubAgent:

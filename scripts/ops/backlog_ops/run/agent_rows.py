@@ -75,15 +75,18 @@ def note_host(store: Store, agent: SessionAgent, agent_id: str | None, resolved_
 def end(store: Store, agent: SessionAgent, cause: str | None, hands_in: bool) -> None:
     """A sub-agent has ended, and with it its action if it is still open: git and the files are looked at next.
 
-    Without `hands_in` the action stays open: the sub-agent was taken away, and another one goes on with it.
+    Without `hands_in` the action stays open: the sub-agent was taken away, and another one goes on with it. Only the
+    first word of an end counts: a late one must not hand in what another sub-agent is at work on by then.
     """
+    # A host that cuts a text may cut a character in two; no half of one can be stored.
+    cause = cause.encode("utf-8", "backslashreplace").decode() if cause else cause
     with store.transaction() as db:
         now = store.clock()
-        db.execute(
+        ended = db.execute(
             "UPDATE agent SET ended_at = ?, cause = ? WHERE tool_use_id = ? AND ended_at IS NULL",
             (now, cause, agent.tool_use_id),
         )
-        if hands_in:
+        if hands_in and ended.rowcount == 1:
             db.execute(
                 "UPDATE action SET state = 'handed-in', cause = ?, ended_at = ? WHERE number = ? AND state = 'open'",
                 (cause, now, agent.action),

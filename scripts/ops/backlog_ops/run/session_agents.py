@@ -92,7 +92,7 @@ def _discover(ctx: Context, run: Run, session: str) -> None:
                 action,
                 call=found.tool_use_id or f"agent-{found.agent_id}",
                 session=session,
-                transcripts=str(folder),
+                transcripts=str(found.transcript.parent),
                 agent_id=found.agent_id,
                 parent_model=last_model(folder.parent.with_suffix(".jsonl")),
             )
