@@ -11,7 +11,6 @@ import pytest
 from backlog_ops.domain.gates import Gate
 from backlog_ops.run.driver_lock import RUN, WORKER, driving
 from backlog_ops.run.opening import open_run
-from backlog_ops.storage.config_file import PRESET_FILE
 from tests.support.lab import Lab, ticket_text
 from tests.support.parent_session import Parent
 from tests.support.refusals import refused
@@ -46,13 +45,13 @@ def bad_ticket(lab: Lab, text: str | bytes, *problems: str, name: str = "b.md") 
 # -- the configuration
 
 
-def test_no_configuration_names_the_preset_to_begin_with(lab):
+def test_no_configuration_names_the_command_that_writes_one(lab):
     lab.git.run("rm", "-q", "backlog.config.json")
     lab.commit("no configuration")
     for command in ("start", "validate", "next"):
         assert refused(lab, command, code=3) == (
-            f"{lab.top}/backlog.config.json: there is no configuration: copy {PRESET_FILE} there and set "
-            "qualityGates.testCommand"
+            f"{lab.top}/backlog.config.json: there is no configuration: `backlog-ops init` (in Claude Code "
+            "/backlog:init) writes one"
         )
 
 

@@ -107,7 +107,7 @@ def test_a_file_cannot_smuggle_a_workflow_command(tmp_path: Path) -> None:
 def test_no_configuration_is_an_error_that_says_how_to_make_one(tmp_path: Path) -> None:
     done = validate(tmp_path)
     assert (done.returncode, done.stdout) == (3, "")
-    assert "there is no configuration: copy" in done.stderr
+    assert "there is no configuration: `backlog-ops init`" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -61,7 +61,7 @@ def test_without_a_file_the_preset_holds(environ: dict[str, str], repository: Pa
 
 
 def test_a_run_needs_a_file_and_the_error_says_how_to_make_one(environ: dict[str, str], repository: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"there is no configuration: copy .*default\.json there"):
+    with pytest.raises(ConfigurationError, match="there is no configuration: `backlog-ops init`"):
         require_settings(environ, repository)
 
 

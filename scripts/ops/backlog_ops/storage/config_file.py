@@ -58,7 +58,7 @@ def config_path(start: Path) -> Path:
 
 def no_configuration(file: Path) -> ConfigurationError:
     return ConfigurationError(
-        f"{file}: there is no configuration: copy {PRESET_FILE} there and set qualityGates.testCommand"
+        f"{file}: there is no configuration: `backlog-ops init` (in Claude Code /backlog:init) writes one"
     )
 
 
