@@ -15,7 +15,7 @@ from tests.e2e.conftest import MakeLab
 from tests.e2e.harness.agents import Job, write_own_file
 from tests.e2e.harness.backlog_lab import BacklogLab
 from tests.e2e.harness.parent_session import Parent, diligent, in_order, models
-from tests.e2e.harness.reply import Answer, http_fault
+from tests.e2e.harness.reply import Answer, Reply, http_fault, text
 from tests.e2e.harness.request import Req
 from tests.e2e.harness.run_claude import ROOT
 from tests.e2e.harness.terminal import Terminal
@@ -128,6 +128,26 @@ def test_esc_during_a_hook_loses_nothing(make_session: MakeSession, tmp_path: Pa
         finish(terminal)
     assert lab.commits() == ["feat(src): implement T-1"]
     assert lab.ticket()["attempt"] == 1
+
+
+def test_a_subagent_that_esc_takes_away_is_started_again_on_the_same_attempt(make_session: MakeSession) -> None:
+    first = Reply([text("Too slow.")], delay=60)
+
+    def implement(job: Job) -> Answer:
+        return first if len(parent.models.jobs) == 1 else diligent(job)
+
+    lab, parent = make_session(
+        parent=Parent(models(implement=implement)), environment={"CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1"}
+    )
+    with lab.terminal(parent, "--permission-mode", "default") as terminal:
+        terminal.type(SKILL)
+        terminal.wait_until(lambda: parent.models.jobs)
+        terminal.key("Escape")
+        terminal.wait_until(lambda: terminal.shows("Interrupted"))
+        terminal.type("go on")
+        finish(terminal)
+    assert lab.commits() == ["feat(src): implement T-1"]
+    assert (lab.ticket()["attempt"], lab.ticket()["fails"]) == (1, 0)
 
 
 def test_a_session_that_is_killed_is_taken_over_and_its_attempt_goes_on(make_session: MakeSession) -> None:

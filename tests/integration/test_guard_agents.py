@@ -154,7 +154,7 @@ class BusyWave:
         parent = Parent.of(folder / "repo", "T-1", "T-2", "T-3")
         self.aborted = open_wave(parent)[0]["id"]
         assert parent.lab.cli("abort").returncode == 0
-        first, second, third = open_wave(parent)
+        first, second, third = sorted(open_wave(parent), key=lambda action: str(action["ticket"]))
         finish(parent, first)
         (self.open,) = [action["id"] for action in go_on(parent) if action["gate"] == "IMPLEMENT"]
         self.host = Host.of(parent.lab.top)

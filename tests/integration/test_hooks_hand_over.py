@@ -125,7 +125,7 @@ def test_an_agent_call_of_somebody_else_says_nothing(one):
 
 
 def test_the_sub_agents_of_another_session_are_not_waited_for(two):
-    mine, others = two.command("start")["actions"]
+    mine, others = sorted(two.command("start")["actions"], key=lambda action: action["ticket"])
     two.launch({"actions": [others]}, play=False)
     here = Host.of(two.parent.lab.top)
     agent = here.launch(mine)

@@ -419,7 +419,10 @@ def timestamp(at: float) -> str:
 
 
 def open_wave(parent: Parent) -> list[dict[str, Any]]:
-    """Open a run; the actions that wait for sub-agents once the engine, in this process, has done its part."""
+    """Open a run; the actions that wait for sub-agents once the engine, in this process, has done its part.
+
+    In no order: tickets are worked on side by side.
+    """
     open_run(parent.ctx, [], None)
     return go_on(parent)
 
@@ -457,7 +460,7 @@ class Stage:
                 for planned in actions:
                     finish(parent, planned)
                 actions = go_on(parent)
-            action = actions[0]
+            (action,) = [each for each in actions if each["ticket"] == (ids or ("T-1",))[0]]
         host = Host.of(parent.lab.top)
         worktree = parent.lab.top / ".backlog-ops" / "worktrees" / parent.run.id / action["ticket"]
         return cls(parent, host, action, host.launch(action), worktree)

@@ -13,8 +13,9 @@ name=$1
 # Our own `claude -p`: its gate is named to the letter, nobody is to guard or wake it.
 [ -z "${BACKLOG_CHILD-}" ] || exit 0
 
-root=${0%/*}/../../..
-root=$(cd -P "$root" 2>/dev/null && printf '%s.' "$PWD") && root=${root%.} || exit 0
+find_root() { # sets root to the plugin's folder, without links; the dot keeps line ends that belong to its name
+    root=$(cd -P "${1%/*}/../../.." 2>/dev/null && printf '%s.' "$PWD") && root=${root%.}
+}
 
 quoted() { # as one word for a shell that reads it
     rest=$1
@@ -28,7 +29,7 @@ quoted() { # as one word for a shell that reads it
     printf "'%s'" "$word$rest"
 }
 
-if [ "$name" = session ] && [ -n "${CLAUDE_ENV_FILE-}" ]; then
+if [ "$name" = session ] && [ -n "${CLAUDE_ENV_FILE-}" ] && find_root "$0"; then
     { printf 'export BACKLOG_ROOT=%s\n' "$(quoted "$root")" >>"$CLAUDE_ENV_FILE"; } 2>/dev/null
 fi
 
@@ -47,7 +48,10 @@ open_run_above() { # sets top to the work tree with an open run that holds folde
         top=${top%/*}
     done
 }
+script=$0
+case $script in /*) ;; *) script=$PWD/$script ;; esac # what follows leaves this folder
 open_run_above "$PWD" || open_run_above "${CLAUDE_PROJECT_DIR-}" || exit 0
+find_root "$script" || exit 0
 
 case $name in
     agent | write | bash)

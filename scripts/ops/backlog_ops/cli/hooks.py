@@ -32,7 +32,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import hand_over_once, headline, hold
 from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.rows import Run, SessionAgent
-from backlog_ops.run.session_agents import book
+from backlog_ops.run.session_agents import book, identified, settle
 
 HOLD_SECONDS = 3500.0  # hooks.json gives them 3600
 MOST_BYTES = 16_000_000
@@ -68,7 +68,9 @@ def _returned(ctx: Context, event: Mapping[str, Any]) -> str | None:
     if response.get("status") == "async_launched":
         return None
     failed = as_text(event.get("error")) or None
-    agent_rows.end(ctx.store, agent, failed, hands_in=event.get("is_interrupt") is not True)
+    # Refused by the host, it never began; interrupted, it was taken away: somebody else goes on with the action.
+    began = failed is None or identified(ctx, agent).agent_id is not None
+    agent_rows.end(ctx.store, agent, failed, hands_in=began and event.get("is_interrupt") is not True)
     return _next(ctx, event, agent)
 
 
@@ -118,7 +120,7 @@ def _session(ctx: Context, event: Mapping[str, Any]) -> str | None:
 
 
 def _settle(ctx: Context, event: Mapping[str, Any]) -> None:
-    book(ctx)
+    settle(ctx)
     sync_mark(ctx, leaving=event.get("hook_event_name") == "SessionEnd")
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from backlog_ops.domain.shapes import as_object, as_objects, as_text, parse_obje
 from backlog_ops.money.claude_usage import usage_of_message
 
 _SYNTHETIC = "<synthetic>"  # the host's own words, such as an API error; no model said them
+_TAKEN_AWAY = "User rejected tool use"  # Esc while a sub-agent works in the foreground
 _LAST_WORDS = frozenset({"end_turn", "stop_sequence", "max_tokens", "refusal"})
 _META_SUFFIX = ".meta.json"
 
@@ -66,7 +68,7 @@ def find_subagents_folder(environ: Mapping[str, str], session: str) -> Path | No
     """The folder of a session's sub-agents, if it has one by now."""
     if not session or "/" in session or session.startswith("."):
         return None
-    found = (config_folder(environ) / "projects").glob(f"*/{session}/subagents")
+    found = (config_folder(environ) / "projects").glob(f"*/{glob.escape(session)}/subagents")
     return next(found, None)
 
 
@@ -114,7 +116,7 @@ def read_transcript(path: Path) -> Transcript:
         elif line.get("type") == "assistant":
             synthetic = message.get("model") == _SYNTHETIC
             error = _text(message.get("content")) if synthetic or line.get("isApiErrorMessage") else ""
-            last_word = bool(error) or message.get("stop_reason") in _LAST_WORDS
+            last_word = bool(error) or as_text(message.get("stop_reason")) in _LAST_WORDS
             if not synthetic:
                 _add(calls, message, at, round(max(0.0, at - asked_at) * 1000))
     return Transcript(prompt, tuple(calls.values()), last_word, error)
@@ -129,6 +131,32 @@ def _add(calls: dict[str, ModelCall], message: Mapping[str, Any], at: float, lat
         usage = before.usage  # an early count, written after a later one
     complete = as_text(message.get("stop_reason")) != "" or (before is not None and before.complete)
     calls[key] = ModelCall(key, model, usage, at, before.latency_ms if before else latency_ms, complete)
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What the main conversation has as the answer to an Agent call."""
+
+    launched: bool  # in the background: its end comes later
+    taken_away: bool  # by the person
+    error: str  # why it ended badly; else ""
+
+
+def call_result(transcript: Path, tool_use_id: str) -> CallResult | None:
+    """The answer to an Agent call in a main conversation; None where there is none yet."""
+    for raw in reversed(_read(transcript).split(b"\n")):
+        if tool_use_id.encode() not in raw or b'"tool_result"' not in raw:
+            continue
+        line = parse_object(raw) or {}
+        for block in as_objects(as_object(line.get("message")).get("content")):
+            if line.get("type") == "user" and block.get("tool_use_id") == tool_use_id:
+                detail = line.get("toolUseResult")
+                return CallResult(
+                    launched=as_object(detail).get("status") == "async_launched",
+                    taken_away=detail == _TAKEN_AWAY,
+                    error=_text(block.get("content"))[:300] if block.get("is_error") else "",
+                )
+    return None
 
 
 def last_model(path: Path, most_bytes: int = 4_000_000) -> str | None:

@@ -16,6 +16,7 @@ from backlog_ops.money.ledger import Receipt
 from backlog_ops.money.transcripts import (
     ModelCall,
     Transcript,
+    call_result,
     find_subagents_folder,
     first_prompt,
     last_model,
@@ -41,20 +42,27 @@ def own_session(ctx: Context) -> str:
 def look(ctx: Context, run: Run) -> None:
     """Bring what is known of a run's sub-agents up to date from the files of their sessions, and book their calls."""
     _discover(ctx, run, own_session(ctx))
-    watch(ctx, run)
+    for agent in watch(ctx, run):
+        answer = call_result(Path(agent.transcripts).parent.with_suffix(".jsonl"), agent.tool_use_id)
+        if answer is not None and not answer.launched:
+            agent_rows.end(ctx.store, agent, answer.error or None, hands_in=not answer.taken_away)
     book(ctx)
 
 
 def watch(ctx: Context, run: Run) -> list[SessionAgent]:
     """Those at work, without those whose end can be seen from here."""
     for agent in agent_rows.at_work(ctx.store, run.id):
-        known = _identified(ctx, agent)
-        if _has_ended(ctx, known):
-            error = read_transcript(known.transcript).error if known.transcript else ""
-            agent_rows.end(ctx.store, known, error or None, hands_in=True)
-        elif known.host_pid is not None and not _is_alive(known.host_pid):
-            agent_rows.end(ctx.store, known, "its session ended", hands_in=False)
+        _note_end(ctx, agent)
     return agent_rows.at_work(ctx.store, run.id)
+
+
+def _note_end(ctx: Context, agent: SessionAgent) -> None:
+    known = identified(ctx, agent)
+    if _has_ended(ctx, known):
+        error = read_transcript(known.transcript).error if known.transcript else ""
+        agent_rows.end(ctx.store, known, error or None, hands_in=True)
+    elif known.host_pid is not None and not _is_alive(known.host_pid):
+        agent_rows.end(ctx.store, known, "its session ended", hands_in=False)
 
 
 def refuse_beside_a_session(ctx: Context, run: Run) -> None:
@@ -98,7 +106,7 @@ def _discover(ctx: Context, run: Run, session: str) -> None:
             )
 
 
-def _identified(ctx: Context, agent: SessionAgent) -> SessionAgent:
+def identified(ctx: Context, agent: SessionAgent) -> SessionAgent:
     """With the id that the host gave it, as soon as its files tell."""
     if agent.agent_id is not None:
         return agent
@@ -135,10 +143,18 @@ def _is_alive(pid: int) -> bool:
 # -- receipts
 
 
+def settle(ctx: Context) -> None:
+    """Book what is there, after a look at the sub-agents of ended runs: nobody else watches those any more."""
+    for agent in agent_rows.unbooked(ctx.store):
+        if agent.ended_at is None and ctx.store.run(ctx.store.action(agent.action).run).state != "open":
+            _note_end(ctx, agent)
+    book(ctx)
+
+
 def book(ctx: Context) -> None:
     """Write a receipt for every call of a sub-agent that stands in a transcript by now; a second time is a no-op."""
     for started in agent_rows.unbooked(ctx.store):
-        agent = _identified(ctx, started)
+        agent = identified(ctx, started)
         seen = read_transcript(agent.transcript) if agent.transcript else Transcript("", (), False, "")
         over = agent.ended_at is not None and ctx.clock() - agent.ended_at >= GIVE_UP_SECONDS
         done = over or (agent.ended_at is not None and seen.said_last_word)
@@ -175,7 +191,7 @@ def _record(ctx: Context, agent: SessionAgent, calls: list[ModelCall]) -> None:
                 gate=action.gate.value,
                 attempt=action.attempt,
                 escalation_rule=action.rule,
-                tags=_tags(ctx, action, agent, call.model),
+                tags=_tags(ctx, action, agent, call),
                 session=agent.session,
                 agent=agent.agent_id,
             )
@@ -188,11 +204,13 @@ def _asked(ctx: Context, action: Action, agent: SessionAgent) -> str:
     return configured if agent.asked_model else agent.parent_model or configured
 
 
-def _tags(ctx: Context, action: Action, agent: SessionAgent, answered: str) -> dict[str, str]:
+def _tags(ctx: Context, action: Action, agent: SessionAgent, call: ModelCall) -> dict[str, str]:
     tags = {"asked": agent.asked_model or "inherit"}
+    if not call.complete:
+        tags["estimate"] = "output"  # an older host wrote it down before the answer's end
     if not agent.guarded:
         tags["guard"] = "none"
-    if not _is_answer(ctx, action, agent, answered):
+    if not _is_answer(ctx, action, agent, call.model):
         tags["not_obeyed"] = _why(agent)
     return tags
 

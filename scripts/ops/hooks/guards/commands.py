@@ -65,6 +65,8 @@ def _of_subagent(event: Event, words: list[str] | None, action: sqlite3.Row) -> 
     name, launcher = f"a{action['number']}", shlex.quote(LAUNCHER)
     if action["hand_in"]:
         return deny(f"no command is needed here: write {action['hand_in']}, then end with one line")
+    if action["state"] != "open":
+        return deny(f"{name} is {action['state']}; nothing more is to be run, end with one line")
     if words and words[:2] == ["submit", name]:
         return allow()
     if words and words[:2] == ["check", name]:
