@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.demo.stage import LAUNCHER, offline
 from tests.e2e.harness.agents import Models
 from tests.e2e.harness.backlog_lab import BacklogLab
+from tests.e2e.harness.parent_session import Parent, models
 from tests.e2e.harness.run_claude import BASE_ENVIRONMENT, ROOT
 
 DEMO_SECONDS = 280
@@ -72,6 +73,20 @@ def make_lab(claude_bin: Path, prepared_cache: Path) -> Iterator[MakeLab]:
             return labs.enter_context(BacklogLab(models or Models(), *tickets, cache=prepared_cache, **options))
 
         yield make
+
+
+MakeSession = Callable[..., tuple[BacklogLab, Parent]]
+
+
+@pytest.fixture
+def make_session(make_lab: MakeLab) -> MakeSession:
+    """A lab with the plugin as it stands here, and a scripted parent."""
+
+    def make(tickets: object = ("T-1",), parent: Parent | None = None, **options: object) -> tuple[BacklogLab, Parent]:
+        parent = parent or Parent(models())
+        return make_lab(parent.models, tickets, plugin_dirs=[ROOT], **options), parent
+
+    return make
 
 
 def _play(found: Path) -> dict[str, object]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.e2e.conftest import MakeLab
-from tests.e2e.harness.parent_session import Parent, gates, models
+from tests.e2e.harness.parent_session import SKILL, Parent, gates, models
 from tests.e2e.harness.run_claude import ROOT
-
-SKILL = "/backlog:backlog-implementer"
 
 
 def test_the_skill_works_on_the_older_host(make_lab: MakeLab, older_claude: Path) -> None:

@@ -6,21 +6,17 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import MakeLab
+from tests.e2e.conftest import MakeSession
 from tests.e2e.harness.agents import Job, write_own_file
-from tests.e2e.harness.backlog_lab import BacklogLab
-from tests.e2e.harness.parent_session import Parent, diligent, in_order, models
+from tests.e2e.harness.parent_session import SKILL, Parent, diligent, in_order, models
 from tests.e2e.harness.reply import Answer, Reply, http_fault, text
 from tests.e2e.harness.request import Req
-from tests.e2e.harness.run_claude import ROOT
 from tests.e2e.harness.terminal import Terminal
 
-SKILL = "/backlog:backlog-implementer"
 MODES = ("auto", "default")  # what people get, and what they may choose
 MOST_PARENT_CALLS = 5
 
@@ -28,18 +24,6 @@ MOST_PARENT_CALLS = 5
 @pytest.fixture(autouse=True)
 def _in_tmux(tmux: Path) -> None:
     """Every test here needs a terminal."""
-
-
-MakeSession = Callable[..., tuple[BacklogLab, Parent]]
-
-
-@pytest.fixture
-def make_session(make_lab: MakeLab) -> MakeSession:
-    def make(tickets: object = ("T-1",), parent: Parent | None = None, **options: object) -> tuple[BacklogLab, Parent]:
-        parent = parent or Parent(models())
-        return make_lab(parent.models, tickets, plugin_dirs=[ROOT], **options), parent
-
-    return make
 
 
 def finish(terminal: Terminal) -> None:

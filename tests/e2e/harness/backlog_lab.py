@@ -171,6 +171,10 @@ class BacklogLab(Lab):
     def agent_receipts(self) -> list[sqlite3.Row]:
         return self.rows("SELECT * FROM ledger WHERE source = 'claude-cli' ORDER BY at")
 
+    def session_receipts(self) -> list[dict[str, Any]]:
+        """One for each call of a session's sub-agents."""
+        return [dict(row) for row in self.rows("SELECT * FROM ledger WHERE source = 'session' ORDER BY at")]
+
     def ticket(self, name: str = "T-1") -> sqlite3.Row:
         (row,) = self.rows(f"SELECT * FROM ticket WHERE id = '{name}'")
         return row

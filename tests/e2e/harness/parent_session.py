@@ -14,10 +14,13 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tests.e2e.harness.agents import Agent, Job, Models, approve, bash, write_own_file
+from tests.e2e.harness.agents import Agent, Job, Models, approve, bash, write, write_own_file
 from tests.e2e.harness.reply import Answer, tool
 from tests.e2e.harness.request import Json, Req, content_text
 from tests.e2e.harness.rules import Scenario
+from tests.e2e.harness.run_record import Run
+
+SKILL = "/backlog:backlog-implementer"
 
 _ANSWER = re.compile(r'\{"run": ".*\}')
 _LAUNCHED = "Async agent launched successfully"
@@ -145,3 +148,30 @@ def models(**agents: Agent) -> Models:
 def gates(jobs: Iterable[Job]) -> list[tuple[str, str, str]]:
     """Ticket, gate and model of each."""
     return [(job.ticket, job.head["Gate"], job.request.model) for job in jobs]
+
+
+def write_own_file_now(job: Job) -> Answer:
+    return write(job.own_file, f"{job.ticket}\n")
+
+
+def failing(attempts: int) -> Callable[[Job], Answer]:
+    """An implementer of T-1 whose first attempts do not pass LINT."""
+
+    def write_something(job: Job) -> Answer:
+        bad = job.ticket == "T-1" and job.attempt <= attempts
+        again = job.attempt > 1 and job.turn == 0
+        if again:
+            return tool("Read", file_path=str(job.own_file))
+        return write(job.own_file, f"BROKEN {job.attempt}\n" if bad else f"{job.ticket}\n")
+
+    def agent(job: Job) -> Answer:
+        steps = [write_something, *([write_something] if job.attempt > 1 else []), hand_in]
+        return steps[job.turn](job) if job.turn < len(steps) else "Done."
+
+    return agent
+
+
+def ended_well(run: Run) -> None:
+    """Raises AssertionError where a session was refused anything, or left anything behind."""
+    assert (run.exit_code, run.stub_errors, run.leftovers) == (0, [], []), run.explain()
+    assert run.result["permission_denials"] == [], run.result["permission_denials"]

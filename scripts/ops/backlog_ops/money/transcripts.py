@@ -189,5 +189,5 @@ def _text(content: Any) -> str:
 def _seconds(timestamp: str) -> float:
     try:
         return datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

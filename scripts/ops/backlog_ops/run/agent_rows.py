@@ -1,6 +1,10 @@
-"""The sub-agents of sessions as typed rows. Guards add them too, with SQL of their own (scripts/ops/hooks)."""
+"""Sessions: what they were told, and their sub-agents as typed rows. Guards add rows with SQL of their own
+(scripts/ops/hooks).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from backlog_ops.domain.gates import Tier
 from backlog_ops.run.rows import Action, SessionAgent, agent_of
@@ -110,3 +114,23 @@ def release(store: Store, agent: SessionAgent, at: float) -> float:
 def mark_booked(store: Store, agent: SessionAgent) -> None:
     with store.transaction() as db:
         db.execute("UPDATE agent SET booked = 1 WHERE tool_use_id = ?", (agent.tool_use_id,))
+
+
+def tell(store: Store, run_id: str, session: str, numbers: Sequence[int]) -> list[int]:
+    """Those of these open actions that a session had not been told of; from now on it has."""
+    new = []
+    with store.transaction() as db:
+        for number in numbers:
+            changed = db.execute(
+                "UPDATE action SET told = ? WHERE number = ? AND run = ? AND state = 'open' AND told IS NOT ?",
+                (session, number, run_id, session),
+            )
+            new += [number] if changed.rowcount else []
+    return new
+
+
+def tell_end(store: Store, run_id: str, session: str) -> bool:
+    """Whether a session had not been told yet that the run has ended; from now on it has."""
+    with store.transaction() as db:
+        sql = "UPDATE run SET told = ? WHERE id = ? AND told IS NOT ?"
+        return db.execute(sql, (session, run_id, session)).rowcount == 1

@@ -102,9 +102,9 @@ def advance(ctx: Context, run: Run, deadline: float) -> Run:
 def _tell(ctx: Context, run: Run, session: str, answer: dict[str, Any]) -> dict[str, Any] | None:
     """The answer with what this session had not been told before; None where that is nothing."""
     if run.state != "open":
-        return answer if ctx.store.tell_end(run.id, session) else None
+        return answer if agent_rows.tell_end(ctx.store, run.id, session) else None
     numbers = [int(action["id"][1:]) for action in answer["actions"] if action["do"] == "agent"]
-    new = ctx.store.tell(run.id, session, numbers)
+    new = agent_rows.tell(ctx.store, run.id, session, numbers)
     actions = [action for action in answer["actions"] if action["do"] == "agent" and int(action["id"][1:]) in new]
     return {**answer, "actions": actions} if actions else None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.paths import normal_path, same_file_key
-from backlog_ops.domain.write_set import outside
+from backlog_ops.domain.write_set import outside, write_set
 from backlog_ops.errors import FindingsError, UsageError
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import allowed_paths, granted_paths
@@ -54,14 +54,19 @@ def _path(ctx: Context, ticket: TicketState, text: str) -> str:
 
 
 def _refuse(ctx: Context, action: Action, ticket: TicketState, paths: Sequence[str]) -> None:
-    ignored = ctx.git.at(ctx.worktree_path(ticket)).ignored(paths)
+    worktree = ctx.worktree_path(ticket)
+    # What is not there yet may become a folder, and git may ignore folders of that name only.
+    folders = [f"{path}/" for path in paths if not (worktree / path).exists()]
+    ignored = ctx.git.at(worktree).ignored([*paths, *folders])
     if ignored:
-        raise FindingsError(f"{action.id}: refused: {ignored[0]} is ignored by git and would not be committed")
+        name = ignored[0].removesuffix("/")
+        raise FindingsError(f"{action.id}: refused: {name} is ignored by git and would not be committed")
     for other in ctx.store.tickets(action.run, ticket.wave):
-        if other.id == ticket.id or other.step.is_final or other.plan is None:
+        if other.id == ticket.id or other.step.is_final:
             continue
+        others = allowed_paths(ctx, other) if other.plan else write_set(ctx.parsed(other), None)
         for path in paths:
-            if _meet(path, allowed_paths(ctx, other)):
+            if _meet(path, others):
                 raise FindingsError(
                     f"{action.id}: refused: {path} belongs to {other.id} in this wave; do without it, and say so"
                 )

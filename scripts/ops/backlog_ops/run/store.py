@@ -271,24 +271,6 @@ class Store:
             self._update_ticket(db, action.run, action.ticket, {"granted": json.dumps(list(granted))})
             self._say(db, action.run, action.ticket, said)
 
-    def tell_end(self, run_id: str, session: str) -> bool:
-        """Whether this session had not been told yet that the run has ended; from now on it has."""
-        with self.transaction() as db:
-            sql = "UPDATE run SET told = ? WHERE id = ? AND told IS NOT ?"
-            return db.execute(sql, (session, run_id, session)).rowcount == 1
-
-    def tell(self, run_id: str, session: str, numbers: Sequence[int]) -> list[int]:
-        """Those of these open actions that this session had not been told of; from now on it has."""
-        new = []
-        with self.transaction() as db:
-            for number in numbers:
-                changed = db.execute(
-                    "UPDATE action SET told = ? WHERE number = ? AND run = ? AND state = 'open' AND told IS NOT ?",
-                    (session, number, run_id, session),
-                )
-                new += [number] if changed.rowcount else []
-        return new
-
     def action(self, number: int) -> Action:
         rows = self.rows("SELECT * FROM action WHERE number = ?", number)
         if not rows:
