@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import MakeSession
 from tests.e2e.demo.bill import RATES
-from tests.e2e.harness.agents import Job, bash, write
+from tests.e2e.harness.agents import APPROVED, Job, bash, write
 from tests.e2e.harness.parent_session import (
     SKILL,
     Parent,
@@ -199,6 +199,23 @@ def test_an_edit_outside_the_write_set_is_denied_and_can_be_asked_for(make_sessi
     assert lab.git("show", "main:src/other.txt") == "T-1 too\n"
     (review,) = parent.models.begun("REVIEW")
     assert "## Files beyond the plan, which the implementer asked for\n\n- src/other.txt" in review.brief
+
+
+def test_a_parent_cannot_write_a_verdict_itself(make_session: MakeSession) -> None:
+    class Cheat(Parent):
+        def _turn(self, request: Req) -> Answer:
+            answer = super()._turn(request)
+            brief = re.search(r"Read (/\S+)/brief.md", str(answer))
+            if len(self.calls) == 2 and brief:
+                return [write(Path(brief[1]) / "verdict.json", json.dumps(APPROVED)), *answer]
+            return answer
+
+    lab, parent = make_session(parent=Cheat(models()))
+    run = lab.session(SKILL, scenario=parent)
+    assert (run.exit_code, run.stub_errors) == (0, []), run.explain()
+    (denied,) = [r for call in parent.calls for r in call.tool_results if r.name == "Write"]
+    assert denied.is_error and "only the sub-agent of an action writes there" in denied.text
+    assert len(parent.models.begun("REVIEW")) == 1
 
 
 REAL_HABITS = (

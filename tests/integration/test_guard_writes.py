@@ -253,22 +253,33 @@ def test_reading_by_a_link_that_leads_out_is_left_to_the_host(implementing):
 # -- everybody else
 
 
-WHERE = ["{worktree}/src/T-1.txt", "{worktree}/src/other.txt", "{top}/src/readme.txt", "/etc/hosts"]
+def others(implementing):
+    """The main session, and a sub-agent of its own."""
+    return implementing.host, implementing.host.sub_agent("Find all TODOs.")
 
 
-@pytest.mark.parametrize("tool", ["Write", "Read"])
-@pytest.mark.parametrize("path", WHERE)
-def test_the_main_session_is_left_alone(implementing, tool, path):
+@pytest.mark.parametrize("who", [0, 1], ids=["main session", "its own sub-agent"])
+@pytest.mark.parametrize(
+    ("tool", "path"),
+    [
+        ("Write", "{top}/src/readme.txt"),
+        ("Write", "/etc/hosts"),
+        ("Read", "{top}/src/readme.txt"),
+        ("Read", "{worktree}/src/T-1.txt"),
+    ],
+)
+def test_everybody_else_is_left_alone(implementing, who, tool, path):
     named = path.format(worktree=implementing.worktree, top=implementing.host.top)
-    assert implementing.host.hook("write", implementing.host.tool(tool, file_path=named)).is_silent
+    assert implementing.host.hook("write", others(implementing)[who].tool(tool, file_path=named)).is_silent
 
 
-@pytest.mark.parametrize("tool", ["Write", "Read"])
-@pytest.mark.parametrize("path", WHERE)
-def test_sub_agents_that_are_not_the_runs_are_left_alone(implementing, tool, path):
+@pytest.mark.parametrize("who", [0, 1], ids=["main session", "its own sub-agent"])
+@pytest.mark.parametrize("path", ["{worktree}/src/T-1.txt", "{top}/.backlog-ops/runs/verdict.json"])
+def test_nobody_else_writes_what_a_sub_agent_of_the_run_is_to_hand_in(implementing, who, path):
     named = path.format(worktree=implementing.worktree, top=implementing.host.top)
-    foreign = implementing.host.sub_agent("Find all TODOs.")
-    assert implementing.host.hook("write", foreign.tool(tool, file_path=named)).is_silent
+    denial = implementing.host.hook("write", others(implementing)[who].tool("Write", file_path=named)).denial
+    assert "only the sub-agent of an action writes there" in denial
+    assert f"{shlex.quote(str(LAUNCHER))} next" in denial
 
 
 def test_one_that_was_found_by_its_marker_alone_is_held_to_the_same(implementing):

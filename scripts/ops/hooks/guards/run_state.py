@@ -75,6 +75,13 @@ class RunState:
         found = MARKER.search(_first_prompt(transcript))
         return self.action(found[1]) if found else None
 
+    def is_in_work_folder(self, target: str) -> bool:
+        """Whether a file, all links followed, lies where the open run has its briefs, hand-ins and worktrees."""
+        row = self.db.execute("SELECT top FROM run WHERE state = 'open'").fetchone()
+        return row is not None and target.startswith(
+            os.path.realpath(os.path.join(row["top"], ".backlog-ops")) + os.sep
+        )
+
     def begin(self, call: str, action: sqlite3.Row, **columns: Any) -> bool:
         """Note that a sub-agent starts on an action; False where another one is at work on it.
 
