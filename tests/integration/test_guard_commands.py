@@ -19,7 +19,7 @@ OURS = shlex.quote(str(LAUNCHER))
 
 @pytest.fixture(scope="module")
 def implementing(tmp_path_factory):
-    """A sub-agent at work on the IMPLEMENT action a3 of T-1, another on a4 of T-2."""
+    """A sub-agent at work on the IMPLEMENT action of T-1; that of T-2, a3 or a4 as well, waits."""
     folder = tmp_path_factory.mktemp("implementing")
     with apart(folder / "home"):
         return Stage.set(folder, Gate.IMPLEMENT, "T-1", "T-2")
@@ -33,12 +33,14 @@ def reviewing(tmp_path_factory):
 
 
 def bash(stage, command, **asked):
-    """The command of the run's own sub-agent, judged; `A` stands for its action, `OPS` for the launcher."""
+    """The command of the run's own sub-agent, judged."""
     return stage.host.hook("bash", stage.agent.tool("Bash", command=spelled(stage, command), **asked))
 
 
 def spelled(stage, command):
-    return command.replace("OPS", OURS).replace("ACTION", stage.action["id"])
+    """`OPS` stands for the launcher, `ACTION` for the sub-agent's own action, `OTHER` for T-2's."""
+    other = "a3" if stage.action["id"] == "a4" else "a4"
+    return command.replace("OPS", OURS).replace("ACTION", stage.action["id"]).replace("OTHER", other)
 
 
 # -- a run's sub-agent
@@ -151,9 +153,9 @@ REFUSED = [
     "OPS",
     "OPS check",
     "OPS check a999",
-    "OPS check a4",
+    "OPS check OTHER",
     "OPS check ACTIONx",
-    "OPS submit a4",
+    "OPS submit OTHER",
     "OPS --debug check ACTION",
     "OPS next",
     "OPS abort",

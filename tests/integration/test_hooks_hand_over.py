@@ -151,6 +151,22 @@ def test_a_failed_sub_agent_makes_its_attempt_a_failed_one_with_the_cause(one):
     assert [(action["gate"], action["attempt"]) for action in said.handed_over["actions"]] == [("IMPLEMENT", 2)]
 
 
+@pytest.mark.parametrize("how", ["returned", "stopped", "woken"])
+def test_one_that_died_on_an_older_host_which_calls_that_completed_is_a_failed_one_too(one, how):
+    one.parent.begin_at(Gate.IMPLEMENT)
+    agent = one.host.launch(one.command("next")["actions"][0], older=True)
+    agent.answers(HAIKU)
+    agent.breaks_off("API Error: 400 bad request")
+    events = {
+        "returned": agent.returned(),
+        "stopped": agent.stopped(),
+        "woken": one.host.prompt(agent.notification("completed")),
+    }
+    one.host.hook(how, events[how])
+    assert one.command("next")["actions"][0]["attempt"] == 2
+    assert died(one, "API Error: 400 bad request")
+
+
 def test_a_failure_is_answered_in_its_own_events_name(one):
     one.parent.begin_at(Gate.IMPLEMENT)
     (agent,) = one.launch(one.command("next"), play=False)

@@ -402,10 +402,7 @@ def test_next_finds_them_where_the_configuration_of_claude_lies_elsewhere(tmp_pa
 
 
 def test_an_api_error_as_its_last_word_makes_its_attempt_a_failed_one(unguarded):
-    error = [{"type": "text", "text": "API Error: 529 overloaded"}]
-    said = {**answer("<synthetic>", "stop_sequence"), "content": error}
-    unguarded.agent.write({"type": "assistant", "isApiErrorMessage": True, "message": said})
-    unguarded.agent.ends(None)
+    unguarded.agent.breaks_off("API Error: 529 overloaded")
     (action,) = asked(unguarded.parent, unguarded.host)["actions"]
     assert (action["gate"], action["attempt"]) == ("IMPLEMENT", 2)
     events = [event.text for event in unguarded.parent.ctx.store.events(unguarded.parent.run.id)]

@@ -21,6 +21,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -124,12 +125,14 @@ class Running:
         return cls(process, began, *said)
 
     def wait(self, seconds: float = LIMIT_SECONDS) -> Said:
-        try:
-            code = self.process.wait(seconds)
-        finally:
-            if self.process.returncode is None:
-                end_group(self.process)
+        # Not wait(seconds): that looks every now and then, and `seconds` is measured here.
+        too_late = threading.Timer(seconds, end_group, [self.process])
+        too_late.start()
+        code = self.process.wait()
         took = time.perf_counter() - self.began
+        too_late.cancel()
+        if took >= seconds:
+            raise TimeoutError(f"not within {seconds:g} s")
         texts = []
         for file in (self.stdout, self.stderr):
             file.seek(0)
@@ -310,6 +313,12 @@ class SubAgent:
             self.answers(model, "end_turn", **usage)
         if not self.older:
             self.write_meta(finished=True)
+
+    def breaks_off(self, said: str) -> None:
+        """The host's own last word: no model answered it any more."""
+        message = {**answer("<synthetic>", "stop_sequence"), "content": [{"type": "text", "text": said}]}
+        self.write({"type": "assistant", "isApiErrorMessage": True, "message": message})
+        self.ends(None)
 
     # -- its events
 

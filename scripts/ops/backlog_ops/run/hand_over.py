@@ -27,6 +27,7 @@ from backlog_ops.run.steps import Step
 
 POLL_SECONDS = 0.05
 BARRIER_POLL_SECONDS = 0.1
+LOOK_SECONDS = 5.0
 RELEASE_SECONDS = 0.3  # longer than the others of a list need to see that it is over
 WAIT_SECONDS = 5  # what a parent is told to wait when the engine's own work takes longer
 
@@ -70,8 +71,12 @@ def hold(ctx: Context, agent: SessionAgent, limit_seconds: float) -> None:
     """
     run = ctx.store.run(ctx.store.action(agent.action).run)
     deadline = time.monotonic() + limit_seconds
+    looked_at = time.monotonic()
     while time.monotonic() < deadline:
         run = advance(ctx, run, deadline)
+        if time.monotonic() - looked_at >= LOOK_SECONDS:  # one whose end no hook has seen must not hold the others
+            look(ctx, run)
+            looked_at = time.monotonic()
         if not watching(ctx, run, agent.session) and not (run.state == "open" and has_work(ctx, run)):
             at = agent_rows.release(ctx.store, agent, ctx.clock() + RELEASE_SECONDS)
             time.sleep(min(max(0.0, at - ctx.clock()), RELEASE_SECONDS))

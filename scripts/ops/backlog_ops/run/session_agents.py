@@ -87,8 +87,9 @@ def _discover(ctx: Context, run: Run, session: str) -> None:
     folder = find_subagents_folder(ctx.environ, session)
     if folder is None:
         return
-    known = {agent.agent_id for agent in agent_rows.agents_of_run(ctx.store, run.id)}
-    known |= {agent.tool_use_id for agent in agent_rows.agents_of_run(ctx.store, run.id)}
+    known = {
+        name for agent in agent_rows.agents_of_run(ctx.store, run.id) for name in (agent.agent_id, agent.tool_use_id)
+    }
     for found in subagents_in(folder, run.created_at - CLOCK_SLACK_SECONDS):
         if found.agent_id in known or found.tool_use_id in known:
             continue

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Sequence
+
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
@@ -56,5 +59,12 @@ def effort(ctx: Context, action: Action) -> str:
     parts = [f"#{action.attempt}", f"{action.tier} ({action.rule})", *models]
     if costs:
         parts.append("cost unknown" if None in costs else f"${sum(costs) / 1e9:.4f}")
-        parts.append(f"{max(row['latency_ms'] for row in receipts) / 1000:.1f} s")
+        parts.append(f"{_seconds(receipts):.1f} s")
     return " · ".join(parts)
+
+
+def _seconds(receipts: Sequence[sqlite3.Row]) -> float:
+    """What models took: a session's receipts are one a call, those of `claude -p` each cover the whole process."""
+    calls = sum(row["latency_ms"] for row in receipts if row["source"] == "session")
+    whole = max((row["latency_ms"] for row in receipts if row["source"] != "session"), default=0)
+    return float(calls + whole) / 1000
