@@ -32,7 +32,8 @@ class Measured(NamedTuple):
 
     def __str__(self) -> str:
         verdict = "ok" if self.is_within else "TOO SLOW"
-        return f"guard {self.what:20} {self.median_ms:6.1f} ms   limit {self.limit_ms:.0f} ms   {verdict}"
+        measured = f"{self.median_ms:6.1f} ms (best {self.best_ms:.1f})"
+        return f"guard {self.what:20} {measured:24} limit {self.limit_ms:.0f} ms   {verdict}"
 
     @property
     def is_within(self) -> bool:

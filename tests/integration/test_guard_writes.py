@@ -286,3 +286,13 @@ def test_one_that_was_found_by_its_marker_alone_is_held_to_the_same(implementing
     agent = implementing.host.sub_agent(implementing.action["prompt"])
     event = agent.tool("Write", file_path=str(implementing.worktree / "src/other.txt"))
     assert implementing.host.hook("write", event).denial
+
+
+def test_a_workflows_agent_with_a_marker_is_held_to_the_same(implementing):
+    agent = implementing.host.sub_agent(implementing.action["prompt"])
+    folder = agent.meta.parent / "workflows" / "w1"
+    folder.mkdir(parents=True)
+    for path in (agent.meta, agent.transcript):
+        path.rename(folder / path.name)
+    event = agent.tool("Write", file_path=str(implementing.worktree / "src/other.txt"))
+    assert implementing.host.hook("write", event).denial

@@ -121,6 +121,22 @@ def test_the_sub_agents_of_a_folder_are_those_with_an_entry_since_then(tmp_path)
     assert [found.agent_id for found in subagents_in(tmp_path, since=1001.0)] == ["a2"]
 
 
+def test_workflow_agents_are_found_in_their_own_folder(tmp_path):
+    folder = tmp_path / "workflows" / "w1"
+    folder.mkdir(parents=True)
+    (folder / "agent-a2.meta.json").write_text("{}", encoding="utf-8")
+    (found,) = subagents_in(tmp_path)
+    assert (found.agent_id, found.tool_use_id, found.transcript) == ("a2", "", folder / "agent-a2.jsonl")
+
+
+@pytest.mark.parametrize("count", [-1, True, 2**63, "7", None, 1.5])
+def test_a_number_of_tokens_that_cannot_be_one_counts_as_none(write, count):
+    line = assistant("m1")
+    line["message"]["usage"]["output_tokens"] = count
+    (call,) = read_transcript(write(line)).calls
+    assert call.usage.output == 0
+
+
 def test_a_folder_that_is_not_there_has_none(tmp_path):
     assert list(subagents_in(tmp_path / "nowhere")) == []
 

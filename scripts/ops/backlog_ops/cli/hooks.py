@@ -32,7 +32,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import hand_over_once, headline, hold
 from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.rows import Run, SessionAgent
-from backlog_ops.run.session_agents import book, identified, settle
+from backlog_ops.run.session_agents import book, identified, note_end, settle
 
 HOLD_SECONDS = 3500.0  # hooks.json gives them 3600
 MOST_BYTES = 16_000_000
@@ -70,7 +70,10 @@ def _returned(ctx: Context, event: Mapping[str, Any]) -> str | None:
     failed = as_text(event.get("error")) or None
     # Refused by the host, it never began; interrupted, it was taken away: somebody else goes on with the action.
     began = failed is None or identified(ctx, agent).agent_id is not None
-    agent_rows.end(ctx.store, agent, failed, hands_in=began and event.get("is_interrupt") is not True)
+    if began and event.get("is_interrupt") is not True:
+        note_end(ctx, agent, failed)
+    else:
+        agent_rows.end(ctx.store, agent, failed, hands_in=False)
     return _next(ctx, event, agent)
 
 
@@ -80,7 +83,7 @@ def _stopped(ctx: Context, event: Mapping[str, Any]) -> None:
         return
     died = event.get("hook_event_name") == "StopFailure"
     cause = as_text(event.get("last_assistant_message")) or "it died" if died else None
-    agent_rows.end(ctx.store, agent, cause, hands_in=True)
+    note_end(ctx, agent, cause)
     if not died:
         hold(ctx, agent, HOLD_SECONDS)
 
@@ -94,7 +97,7 @@ def _woken(ctx: Context, event: Mapping[str, Any]) -> str | None:
             if agent is not None:
                 badly = _tag(notification, "status") in _ENDED_BADLY
                 cause = _tag(notification, "summary") or "it ended badly" if badly else None
-                agent_rows.end(ctx.store, agent, cause, hands_in=True)
+                note_end(ctx, agent, cause)
                 ours = agent
     elif sender := _MESSAGE.match(prompt):
         ours = agent_rows.agent_by_id(ctx.store, as_text(event.get("session_id")), sender[1])

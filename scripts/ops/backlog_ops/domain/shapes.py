@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+_MOST_TOKENS = 10**12  # of one call; more is no count, and SQLite's integers have an end
+
 
 def parse_object(content: bytes | str) -> dict[str, Any] | None:
     """The JSON object in `content`; None where there is none."""
@@ -29,4 +31,4 @@ def as_text(value: Any) -> str:
 
 def as_count(value: Any) -> int:
     """A number of tokens; 0 for anything that cannot be one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else 0

@@ -45,22 +45,31 @@ def look(ctx: Context, run: Run) -> None:
     for agent in watch(ctx, run):
         answer = call_result(Path(agent.transcripts).parent.with_suffix(".jsonl"), agent.tool_use_id)
         if answer is not None and not answer.launched:
-            agent_rows.end(ctx.store, agent, answer.error or None, hands_in=not answer.taken_away)
+            began = agent.agent_id is not None  # a call that the host refused is nobody's attempt
+            agent_rows.end(ctx.store, agent, answer.error or None, hands_in=began and not answer.taken_away)
     book(ctx)
 
 
 def watch(ctx: Context, run: Run) -> list[SessionAgent]:
     """Those at work, without those whose end can be seen from here."""
     for agent in agent_rows.at_work(ctx.store, run.id):
-        _note_end(ctx, agent)
+        _look_for_end(ctx, agent)
     return agent_rows.at_work(ctx.store, run.id)
 
 
-def _note_end(ctx: Context, agent: SessionAgent) -> None:
+def note_end(ctx: Context, agent: SessionAgent, cause: str | None = None) -> None:
+    """It has ended, and its action with it. Where nobody names a `cause`, its transcript may: older hosts call
+    completed what an API error has ended.
+    """
+    known = identified(ctx, agent)
+    error = read_transcript(known.transcript).error if known.transcript else ""
+    agent_rows.end(ctx.store, known, cause or error or None, hands_in=True)
+
+
+def _look_for_end(ctx: Context, agent: SessionAgent) -> None:
     known = identified(ctx, agent)
     if _has_ended(ctx, known):
-        error = read_transcript(known.transcript).error if known.transcript else ""
-        agent_rows.end(ctx.store, known, error or None, hands_in=True)
+        note_end(ctx, known)
     elif known.host_pid is not None and not _is_alive(known.host_pid):
         agent_rows.end(ctx.store, known, "its session ended", hands_in=False)
 
@@ -148,7 +157,7 @@ def settle(ctx: Context) -> None:
     """Book what is there, after a look at the sub-agents of ended runs: nobody else watches those any more."""
     for agent in agent_rows.unbooked(ctx.store):
         if agent.ended_at is None and ctx.store.run(ctx.store.action(agent.action).run).state != "open":
-            _note_end(ctx, agent)
+            _look_for_end(ctx, agent)
     book(ctx)
 
 

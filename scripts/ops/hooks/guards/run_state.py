@@ -7,6 +7,7 @@ guard. A test holds both to the same tables.
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import re
@@ -117,7 +118,11 @@ def subagent_base(event: Event) -> str | None:
     agent, transcript = event.get("agent_id"), event.get("transcript_path")
     if not isinstance(agent, str) or not isinstance(transcript, str) or "/" in agent:
         return None
-    return f"{transcript.removesuffix('.jsonl')}/subagents/agent-{agent}"
+    folder = f"{transcript.removesuffix('.jsonl')}/subagents"
+    if not os.path.exists(f"{folder}/agent-{agent}.meta.json"):  # a Workflow's agents have a folder of their own
+        for path in glob.glob(f"{glob.escape(folder)}/workflows/*/agent-{glob.escape(agent)}.meta.json"):
+            return path.removesuffix(".meta.json")
+    return f"{folder}/agent-{agent}"
 
 
 def _first_prompt(transcript: str) -> str:
