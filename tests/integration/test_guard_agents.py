@@ -243,7 +243,7 @@ def test_an_action_whose_sub_agent_was_taken_away_can_be_started_again(parent):
     host = Host.of(parent.lab.top)
     host.launch(action)
     assert not host.hook("agent", host.agent_call(action["prompt"])).is_allowed
-    assert parent.lab.cli("next", "--lost").returncode == 0
+    assert parent.lab.cli("next", "--lost", **host.environment).returncode == 0
     assert host.hook("agent", host.agent_call(action["prompt"])).is_allowed
 
 

@@ -89,7 +89,15 @@ def test_a_check_never_goes_on_in_the_background(implementing):
     ],
 )
 def test_handing_in_its_own_action_is_allowed_as_it_is(implementing, command):
-    assert bash(implementing, command).decision == {"permissionDecision": "allow"}
+    decision = bash(implementing, command).decision
+    assert decision["permissionDecision"] == "allow"
+    assert decision["updatedInput"]["command"] == spelled(implementing, command)
+
+
+@pytest.mark.parametrize("command", ["OPS check ACTION", "OPS submit ACTION"])
+def test_no_command_of_a_sub_agent_leaves_the_sandbox(implementing, command):
+    said = bash(implementing, command, dangerouslyDisableSandbox=True)
+    assert "dangerouslyDisableSandbox" not in said.decision["updatedInput"]
 
 
 REFUSED = [
@@ -225,10 +233,8 @@ def test_a_marker_among_content_blocks_is_found_too(implementing):
         "OPS start",
         "OPS start T-1 --max-usd 5",
         "OPS next",
-        "OPS next --lost 2>&1 | tail -20",
+        "OPS next 2>&1 | tail -20",
         "OPS resume",
-        "OPS submit ACTION",
-        "OPS check ACTION",
         "OPS status",
         "OPS show T-1",
         "OPS route T-1 IMPLEMENT",
@@ -240,9 +246,25 @@ def test_the_commands_of_the_loop_are_allowed_in_the_main_session(implementing, 
     assert implementing.host.hook("bash", event).decision == {"permissionDecision": "allow"}
 
 
+@pytest.mark.parametrize("command", ["OPS submit ACTION", "OPS submit ACTION --file verdict.json"])
+@pytest.mark.parametrize("who", ["main session", "its own sub-agent"])
+def test_nobody_else_hands_in(implementing, who, command):
+    host = implementing.host
+    caller = host if who == "main session" else host.sub_agent("Find all TODOs.")
+    event = caller.tool("Bash", command=spelled(implementing, command))
+    assert "the sub-agent of an action hands it in" in host.hook("bash", event).denial
+
+
+def test_a_person_is_asked_before_a_command_leaves_the_sandbox(implementing):
+    event = implementing.host.tool("Bash", command=spelled(implementing, "OPS next"), dangerouslyDisableSandbox=True)
+    assert implementing.host.hook("bash", event).is_silent
+
+
 @pytest.mark.parametrize(
     "command",
     [
+        "OPS next --lost",
+        "OPS check ACTION",
         "OPS abort",
         "OPS run",
         "OPS clean",

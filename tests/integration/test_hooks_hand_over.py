@@ -289,11 +289,26 @@ def test_in_auto_mode_the_hand_back_is_held_and_the_message_hands_over(one):
     assert gates(said.handed_over) == [("T-1", "IMPLEMENT")]
 
 
-def test_in_auto_mode_a_second_message_is_kept_from_the_parent(one):
+def test_a_sub_agent_that_a_person_asked_to_go_on_wakes_the_parent_again(one):
     (agent,) = one.launch(one.command("start"))
     one.host.hook("stopped", agent.handed_back())
     one.host.hook("woken", one.host.prompt(agent.message()))
-    assert one.host.hook("woken", one.host.prompt(agent.message())).parsed["decision"] == "block"
+    assert one.host.hook("woken", one.host.prompt(agent.message())).is_silent
+
+
+def test_a_wake_that_is_somebody_elses_too_is_never_kept_from_the_parent(two):
+    first, _second = two.launch(two.command("start"))
+    foreign = two.host.sub_agent("Find all TODOs.")
+    assert two.host.hook("woken", two.host.prompt(first.notification() + foreign.notification())).is_silent
+
+
+def test_an_action_that_the_parent_did_not_start_is_handed_over_again(two):
+    answer = two.command("start")
+    one_of_two = two.launch({**answer, "actions": answer["actions"][:1]})
+    left = answer["actions"][1]["id"]
+    (agent,) = one_of_two
+    said = two.host.hook("woken", two.host.prompt(agent.notification()))
+    assert left in [action.get("id") for action in said.handed_over["actions"]]
 
 
 @pytest.mark.parametrize(
@@ -351,7 +366,7 @@ def test_a_notification_after_the_run_was_aborted_says_once_that_it_was(one):
     one.parent.lab.cli("abort")
     said = [one.host.hook("woken", one.host.prompt(agent.notification())) for _ in range(2)]
     assert said[0].handed_over["actions"][0]["do"] == "done"  # somebody else may have aborted it
-    assert said[1].parsed["decision"] == "block"
+    assert said[1].is_silent
 
 
 def test_hooks_of_a_linked_worktree_of_the_repository_say_nothing(one, tmp_path):

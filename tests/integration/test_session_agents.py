@@ -235,7 +235,7 @@ def test_lines_that_make_no_sense_cost_nobody_anything(stage):
 def test_an_agents_entry_that_makes_no_sense_is_nobodys(stage):
     for number, content in enumerate((b"", b"{", b"[]", b'{"toolUseId": 17}', b"\xff", b'{"finished": "yes"}')):
         (stage.host.subagents / f"agent-x{number}.meta.json").write_bytes(content)
-    stage.parent.command("next")
+    stage.parent.command("start")
     assert len(agent_rows.agents_of_run(stage.parent.ctx.store, stage.parent.run.id)) == 1
 
 
@@ -353,8 +353,8 @@ def unguarded(tmp_path):
 
 
 def asked(parent, host, *args):
-    """What `next` prints in a shell of this session."""
-    done = parent.lab.cli("next", *args, **host.environment)
+    """What a session is told that asks, in a shell of its own; `next` itself would wait for who is at work."""
+    done = parent.lab.cli("next" if args else "start", *args, **host.environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -477,16 +477,30 @@ def test_what_was_taken_away_with_its_session_is_handed_out_again_under_the_same
 
 
 def test_what_is_lost_is_handed_out_again_when_the_person_says_so(stage):
-    later = Host.of(stage.host.top)
-    assert asked(stage.parent, later)["actions"][0]["do"] == "wait"
-    assert asked(stage.parent, later, "--lost")["actions"] == [stage.action]
+    assert asked(stage.parent, stage.host)["actions"][0]["do"] == "wait"
+    assert asked(stage.parent, stage.host, "--lost")["actions"] == [stage.action]
     (row,) = rows(stage.parent)
     assert row.cause == "given up"
 
 
+def test_nobody_says_that_the_sub_agents_of_another_living_session_are_lost(stage):
+    other = Host.of(stage.host.top)
+    assert asked(stage.parent, other, "--lost")["actions"][0]["do"] == "wait"
+    (row,) = rows(stage.parent)
+    assert row.ended_at is None
+
+
+def test_a_sub_agent_that_goes_on_after_its_end_is_booked_to_the_last_call(stage):
+    stage.agent.answers(HAIKU)
+    asked(stage.parent, stage.host, "--lost")
+    assert len(booked(stage.parent)) == 1
+    stage.agent.answers(HAIKU)
+    assert len(booked(stage.parent)) == 2
+
+
 def test_the_calls_of_one_that_was_taken_away_are_booked_all_the_same(stage):
     stage.agent.answers(HAIKU)
-    stage.parent.lab.cli("next", "--lost")
+    asked(stage.parent, stage.host, "--lost")
     assert len(booked(stage.parent)) == 1
 
 

@@ -53,15 +53,17 @@ case $script in /*) ;; *) script=$PWD/$script ;; esac # what follows leaves this
 open_run_above "$PWD" || open_run_above "${CLAUDE_PROJECT_DIR-}" || exit 0
 find_root "$script" || exit 0
 
+# The Python that opened the run, never the launcher: a hook must not build an environment.
+{ IFS= read -r python && IFS= read -r database; } <"$marks$top/run" 2>/dev/null || exit 0
+case $python in /*) ;; *) exit 0 ;; esac
+[ -x "$python" ] || exit 0
+
 case $name in
     agent | write | bash)
-        { IFS= read -r python && IFS= read -r database; } <"$marks$top/run" 2>/dev/null || exit 0
-        case $python in /*) ;; *) exit 0 ;; esac
-        [ -x "$python" ] || exit 0
         "$python" -ISE "$root/scripts/ops/hooks/guard.py" "$name" "$database" 2>/dev/null
         ;;
     returned | stopped | woken | session | settle)
-        cd "${top:-/}" && "$root/bin/backlog-ops" hook "$name" 2>/dev/null
+        cd "${top:-/}" && "$python" -Es "$root/scripts/ops/backlog_ops/__main__.py" hook "$name" 2>/dev/null
         ;;
 esac
 exit 0

@@ -46,11 +46,11 @@ def next_actions(args: argparse.Namespace) -> int:
     run = latest_run(ctx)
     if args.lost:
         give_up(ctx, run)
-    return _print_actions(ctx, run, NEXT_SECONDS)
+    return _print_actions(ctx, run, NEXT_SECONDS, patient=not args.lost)
 
 
-def _print_actions(ctx: Context, run: Run, seconds: float) -> int:
-    print(json.dumps(hand_over(ctx, run, seconds), ensure_ascii=False))
+def _print_actions(ctx: Context, run: Run, seconds: float, patient: bool = False) -> int:
+    print(json.dumps(hand_over(ctx, run, seconds, patient), ensure_ascii=False))
     return EXIT_OK
 
 

@@ -31,8 +31,9 @@ from backlog_ops.run.actions import LAUNCHER
 from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import hand_over_once, headline, hold
 from backlog_ops.run.marks import sync_mark
-from backlog_ops.run.rows import Run, SessionAgent
+from backlog_ops.run.rows import SessionAgent
 from backlog_ops.run.session_agents import book, identified, note_end, settle
+from backlog_ops.storage.locations import find_repository
 
 HOLD_SECONDS = 3500.0  # hooks.json gives them 3600
 MOST_BYTES = 16_000_000
@@ -68,11 +69,12 @@ def _returned(ctx: Context, event: Mapping[str, Any]) -> str | None:
     if response.get("status") == "async_launched":
         return None
     failed = as_text(event.get("error")) or None
-    # Refused by the host, it never began; interrupted, it was taken away: somebody else goes on with the action.
-    began = failed is None or identified(ctx, agent).agent_id is not None
-    if began and event.get("is_interrupt") is not True:
+    if event.get("is_interrupt") is True:  # the person took it away: another one goes on with the action, when asked
+        agent_rows.end(ctx.store, agent, failed, hands_in=False)
+        return None
+    if failed is None or identified(ctx, agent).agent_id is not None:
         note_end(ctx, agent, failed)
-    else:
+    else:  # the host refused to start it
         agent_rows.end(ctx.store, agent, failed, hands_in=False)
     return _next(ctx, event, agent)
 
@@ -90,27 +92,33 @@ def _stopped(ctx: Context, event: Mapping[str, Any]) -> None:
 
 def _woken(ctx: Context, event: Mapping[str, Any]) -> str | None:
     prompt = as_text(event.get("prompt"))
-    ours = None
-    if prompt.startswith(NOTIFICATION):
-        for notification in prompt.split(NOTIFICATION)[1:]:
-            agent = agent_rows.agent_by_call(ctx.store, _tag(notification, "tool-use-id"))
-            if agent is not None:
-                badly = _tag(notification, "status") in _ENDED_BADLY
-                cause = _tag(notification, "summary") or "it ended badly" if badly else None
-                note_end(ctx, agent, cause)
-                ours = agent
-    elif sender := _MESSAGE.match(prompt):
-        ours = agent_rows.agent_by_id(ctx.store, as_text(event.get("session_id")), sender[1])
-    if ours is None:
+    notifications = prompt.split(NOTIFICATION)[1:] if prompt.startswith(NOTIFICATION) else []
+    agents = [_notified(ctx, notification) for notification in notifications]
+    if sender := _MESSAGE.match(prompt):
+        agents = [agent_rows.agent_by_id(ctx.store, as_text(event.get("session_id")), sender[1])]
+    ours = [agent for agent in agents if agent is not None]
+    # One that a person asked to go on wakes again, and two copies of this hook wake twice: neither is ours to stop.
+    if not [agent for agent in ours if agent_rows.is_first_wake(ctx.store, agent)]:
         return None
+    said = _next(ctx, event, ours[-1])
     # A wake that hands nothing over would cost the parent a call to say so.
-    return _next(ctx, event, ours) or json.dumps(_BLOCKED)
+    return said or (json.dumps(_BLOCKED) if len(ours) == len(agents) else None)
+
+
+def _notified(ctx: Context, notification: str) -> SessionAgent | None:
+    """The run's sub-agent that a notification is about, its end noted."""
+    agent = agent_rows.agent_by_call(ctx.store, _tag(notification, "tool-use-id"))
+    if agent is not None:
+        badly = _tag(notification, "status") in _ENDED_BADLY
+        note_end(ctx, agent, (_tag(notification, "summary") or "it ended badly") if badly else None)
+    return agent
 
 
 def _session(ctx: Context, event: Mapping[str, Any]) -> str | None:
     run = ctx.store.open_run()
-    if run is None:
-        return None
+    here = find_repository(Path(as_text(event.get("cwd")) or ctx.top))
+    if run is None or here is None or here[0].resolve() != ctx.top.resolve():
+        return None  # a repository inside this one has nothing to do with it
     launcher = shlex.quote(str(LAUNCHER))
     how = "start each action it prints as a sub-agent, all in one message and as printed; repeat until it says done"
     return "\n".join(
@@ -130,16 +138,13 @@ def _settle(ctx: Context, event: Mapping[str, Any]) -> None:
 def _next(ctx: Context, event: Mapping[str, Any], agent: SessionAgent) -> str | None:
     """The next actions, as context for the parent, once the last sub-agent of its list has ended."""
     book(ctx)
-    answer = hand_over_once(ctx, _run_of(ctx, agent), agent.session, HOLD_SECONDS)
+    ended = agent_rows.agent_by_call(ctx.store, agent.tool_use_id) or agent
+    answer = hand_over_once(ctx, ended, HOLD_SECONDS)
     if answer is None:
         return None
     context = f"backlog-ops next: {json.dumps(answer, ensure_ascii=False)}"
     said = {"hookEventName": as_text(event.get("hook_event_name")), "additionalContext": context}
     return json.dumps({"hookSpecificOutput": said}, ensure_ascii=False)
-
-
-def _run_of(ctx: Context, agent: SessionAgent) -> Run:
-    return ctx.store.run(ctx.store.action(agent.action).run)
 
 
 def _agent_of(ctx: Context, event: Mapping[str, Any]) -> SessionAgent | None:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from backlog_ops.domain.gates import Tier
 from backlog_ops.run.rows import Action, SessionAgent, agent_of
 from backlog_ops.run.store import Store
@@ -111,26 +109,41 @@ def release(store: Store, agent: SessionAgent, at: float) -> float:
     return float(row[0] or at)
 
 
-def mark_booked(store: Store, agent: SessionAgent) -> None:
+def mark_booked(store: Store, agent: SessionAgent, size: int) -> None:
+    """Its transcript of so many bytes is complete and in the ledger; a longer one is looked at again."""
     with store.transaction() as db:
-        db.execute("UPDATE agent SET booked = 1 WHERE tool_use_id = ?", (agent.tool_use_id,))
+        db.execute("UPDATE agent SET booked = ? WHERE tool_use_id = ?", (max(1, size), agent.tool_use_id))
 
 
-def tell(store: Store, run_id: str, session: str, numbers: Sequence[int]) -> list[int]:
-    """Those of these open actions that a session had not been told of; from now on it has."""
-    new = []
+def is_first_wake(store: Store, agent: SessionAgent) -> bool:
+    """Whether the parent hears for the first time that this one has ended; from now on it has."""
     with store.transaction() as db:
-        for number in numbers:
-            changed = db.execute(
-                "UPDATE action SET told = ? WHERE number = ? AND run = ? AND state = 'open' AND told IS NOT ?",
-                (session, number, run_id, session),
-            )
-            new += [number] if changed.rowcount else []
-    return new
+        sql = "UPDATE agent SET woke = 1 WHERE tool_use_id = ? AND woke = 0"
+        return db.execute(sql, (agent.tool_use_id,)).rowcount == 1
 
 
-def tell_end(store: Store, run_id: str, session: str) -> bool:
-    """Whether a session had not been told yet that the run has ended; from now on it has."""
+def note_asked(store: Store, run_id: str, session: str) -> None:
+    """A session has asked where a run stands, and is told now."""
     with store.transaction() as db:
-        sql = "UPDATE run SET told = ? WHERE id = ? AND told IS NOT ?"
-        return db.execute(sql, (session, run_id, session)).rowcount == 1
+        db.execute(
+            "INSERT INTO telling (session, run, at) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET at = excluded.at",
+            (session, run_id, store.clock()),
+        )
+
+
+def may_tell(store: Store, run_id: str, agent: SessionAgent) -> bool:
+    """Whether the session of a sub-agent that has ended is still to be told where the run stands, once for all that
+    ended together; from now on it is.
+    """
+    with store.transaction() as db:
+        sql = (
+            "INSERT INTO telling (session, run, at) VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET at = excluded.at WHERE telling.at < ?"
+        )
+        now = store.clock()
+        return db.execute(sql, (agent.session, run_id, now, agent.ended_at or now)).rowcount == 1
+
+
+def was_told_since(store: Store, run_id: str, moment: float) -> bool:
+    """Whether some session was told where the run stands at or after a moment (Unix seconds)."""
+    return bool(store.rows("SELECT 1 FROM telling WHERE run = ? AND at >= ?", run_id, moment))

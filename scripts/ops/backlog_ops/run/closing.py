@@ -94,7 +94,7 @@ def abort(ctx: Context) -> str:
     at_work = ctx.store.actions(run.id, "open")
     ctx.store.end_run(run.id, "aborted", f"run {run.id}: aborted")
     end_agents(ctx, at_work)
-    give_up(ctx, run)
+    give_up(ctx, run, everybodys=True)
     sync_mark(ctx)
     tip = ctx.git.commit_of(run.ref)
     if tip is None or tip == run.base_commit:

@@ -79,6 +79,8 @@ class Context:
         **changes: Any,
     ) -> None:
         """Show an action to drivers and guards; `changes` are those of its ticket."""
+        if hand_in is not None:
+            hand_in.unlink(missing_ok=True)  # nobody has been asked yet: whoever laid it there was not asked
         self.store.open_action(
             action,
             brief,

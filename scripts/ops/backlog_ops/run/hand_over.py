@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,42 +27,55 @@ from backlog_ops.run.steps import Step
 
 POLL_SECONDS = 0.05
 BARRIER_POLL_SECONDS = 0.1
+PATIENT_POLL_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 RELEASE_SECONDS = 0.3  # longer than the others of a list need to see that it is over
 WAIT_SECONDS = 5  # what a parent is told to wait when the engine's own work takes longer
 
 
-def hand_over(ctx: Context, run: Run, limit_seconds: float) -> dict[str, Any]:
+def hand_over(ctx: Context, run: Run, limit_seconds: float, patient: bool = False) -> dict[str, Any]:
     """Let the detached worker do what needs no parent, at most `limit_seconds`; then the actions that are open.
 
-    Long work goes on in the worker and is found by the next call. Raises DrivenError while `backlog-ops run` is at
+    Long work goes on in the worker and is found by the next call. `patient`: while only sub-agents are at work, wait
+    for them as long, so that a parent need not ask again and again. Raises DrivenError while `backlog-ops run` is at
     work: its agents are its own, and nobody may be told to do the same a second time.
     """
     busy = holder(ctx.state_folder)
     if busy is not None and busy.startswith(RUN):
         raise DrivenError(busy)
-    look(ctx, run)
-    _pick_up_files(ctx, run)
-    run = advance(ctx, run, time.monotonic() + limit_seconds)
-    answer = describe(ctx, run)
+    deadline = time.monotonic() + limit_seconds
+    while True:
+        look(ctx, run)
+        _pick_up_files(ctx, run)
+        run = advance(ctx, run, deadline)
+        answer = describe(ctx, run)
+        if not (patient and _waits(answer) and time.monotonic() < deadline):
+            break
+        time.sleep(PATIENT_POLL_SECONDS)
     session = own_session(ctx)
     if session:  # a hook that hands over later need not say the same again
-        _tell(ctx, run, session, answer)
+        agent_rows.note_asked(ctx.store, run.id, session)
     sync_mark(ctx)
     return answer
 
 
-def hand_over_once(ctx: Context, run: Run, session: str, limit_seconds: float) -> dict[str, Any] | None:
-    """For a hook: wait until the engine has nothing to do, then what this session has not been told yet; else None."""
-    if watching(ctx, run, session):
+def hand_over_once(ctx: Context, agent: SessionAgent, limit_seconds: float) -> dict[str, Any] | None:
+    """For a hook, at the end of a sub-agent: where the run stands once the engine has nothing to do; None while
+    others of its session are at work, and where the session has been told since.
+    """
+    run = ctx.store.run(ctx.store.action(agent.action).run)
+    if watching(ctx, run, agent.session):
         return None
     _pick_up_files(ctx, run)
     run = advance(ctx, run, time.monotonic() + limit_seconds)
-    answer = describe(ctx, run)
-    waits = any(action["do"] == "wait" for action in answer["actions"])
-    fresh = None if waits else _tell(ctx, run, session, answer)
+    over = run.state != "open" and ctx.store.open_run() is not None  # the session has begun another one since
+    told = not over and agent_rows.may_tell(ctx.store, run.id, agent)
     sync_mark(ctx)
-    return fresh
+    return describe(ctx, run) if told else None
+
+
+def _waits(answer: Mapping[str, Any]) -> bool:
+    return any(action["do"] == "wait" for action in answer["actions"])
 
 
 def hold(ctx: Context, agent: SessionAgent, limit_seconds: float) -> None:
@@ -104,21 +117,18 @@ def advance(ctx: Context, run: Run, deadline: float) -> Run:
     return ctx.store.run(run.id)
 
 
-def _tell(ctx: Context, run: Run, session: str, answer: dict[str, Any]) -> dict[str, Any] | None:
-    """The answer with what this session had not been told before; None where that is nothing."""
-    if run.state != "open":
-        return answer if agent_rows.tell_end(ctx.store, run.id, session) else None
-    numbers = [int(action["id"][1:]) for action in answer["actions"] if action["do"] == "agent"]
-    new = agent_rows.tell(ctx.store, run.id, session, numbers)
-    actions = [action for action in answer["actions"] if action["do"] == "agent" and int(action["id"][1:]) in new]
-    return {**answer, "actions": actions} if actions else None
-
-
 def _pick_up_files(ctx: Context, run: Run) -> None:
-    """A sub-agent without Bash hands in by writing its file; while it is at work it may write it again."""
+    """A sub-agent without Bash hands in by writing its file; while it is at work it may write it again.
+
+    Inside a session whose sub-agents can be seen, a file without one is nobody's: tests that models wrote could lay
+    it there.
+    """
     at_work = {agent.action for agent in agent_rows.at_work(ctx.store, run.id)}
+    seen = {agent.action for agent in agent_rows.agents_of_run(ctx.store, run.id)}
+    all_are_seen = find_subagents_folder(ctx.environ, own_session(ctx)) is not None
     for action in ctx.store.actions(run.id, "open"):
-        if action.hand_in and Path(action.hand_in).is_file() and action.number not in at_work:
+        somebodys = action.number in seen or not all_are_seen
+        if somebodys and action.hand_in and Path(action.hand_in).is_file() and action.number not in at_work:
             ctx.store.hand_in(action)
 
 
@@ -162,15 +172,17 @@ def describe(ctx: Context, run: Run) -> dict[str, Any]:
     # Agents that a killed `backlog-ops run` left at work are waited for: nobody may do the same a second time.
     at_work |= {action.number for action in open_actions if AgentProcess.of(action).is_at_work}
     actions = [_agent(ctx, action) for action in open_actions if action.number not in at_work]
-    return {**said, "actions": actions or [_wait(sorted(at_work))]}
+    return {**said, "actions": actions or [_wait(ctx, run, sorted(at_work))]}
 
 
-def _wait(at_work: Sequence[int]) -> dict[str, Any]:
+def _wait(ctx: Context, run: Run, at_work: Sequence[int]) -> dict[str, Any]:
     waiting: dict[str, Any] = {"do": "wait", "seconds": WAIT_SECONDS}
     if at_work:
-        names = ", ".join(f"a{number}" for number in at_work)
-        lost = f"{shlex.quote(str(LAUNCHER))} next --lost"
-        waiting["why"] = f"sub-agents at work on {names}; if none of yours is running any more: {lost}"
+        waiting["why"] = f"sub-agents at work on {', '.join(f'a{number}' for number in at_work)}"
+        if any(agent.host_pid is None for agent in agent_rows.at_work(ctx.store, run.id)):
+            # An older host does not say whether its session is still there. A person's decision: it starts them again.
+            lost = f"{shlex.quote(str(LAUNCHER))} next --lost"
+            waiting["why"] += f"; should they be gone, the person may run `{lost}`"
     return waiting
 
 

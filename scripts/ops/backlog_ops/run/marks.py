@@ -21,7 +21,7 @@ def sync_mark(ctx: Context, leaving: bool = False) -> None:
             set_mark(ctx.environ, ctx.top, sys.executable, ctx.store.path)
         else:
             clear_mark(ctx.environ, ctx.top)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a path that no encoding can write
         pass
 
 
@@ -30,4 +30,6 @@ def _is_over(ctx: Context) -> bool:
     run = ctx.store.last_run()
     if run is None or not agent_rows.agents_of_run(ctx.store, run.id):
         return True
-    return run.told is not None and run.ended_at is not None and ctx.clock() - run.ended_at > LINGER_SECONDS
+    if run.ended_at is None or ctx.clock() - run.ended_at <= LINGER_SECONDS:
+        return False
+    return agent_rows.was_told_since(ctx.store, run.id, run.ended_at)

@@ -16,7 +16,9 @@ from backlog_ops.errors import FindingsError, UsageError
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import allowed_paths, granted_paths
 from backlog_ops.run.rows import Action, TicketState
+from backlog_ops.storage.locations import CONFIG_FILE_NAME
 
+_HOST_SETTINGS = (".claude", ".mcp.json")
 MOST_GRANTED = 10  # paths a ticket may get beyond its plan; one that needs more needs another plan
 
 
@@ -54,6 +56,12 @@ def _path(ctx: Context, ticket: TicketState, text: str) -> str:
 
 
 def _refuse(ctx: Context, action: Action, ticket: TicketState, paths: Sequence[str]) -> None:
+    rulers = {CONFIG_FILE_NAME, ctx.settings.backlog.data_dir, *ctx.settings.code_rules_files, *_HOST_SETTINGS}
+    for path in paths:
+        if _meet(path, frozenset(rulers)):
+            raise FindingsError(
+                f"{action.id}: refused: {path} governs the gates or the host; a plan may name it, you not"
+            )
     worktree = ctx.worktree_path(ticket)
     # What is not there yet may become a folder, and git may ignore folders of that name only.
     folders = [f"{path}/" for path in paths if not (worktree / path).exists()]

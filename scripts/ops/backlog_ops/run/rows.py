@@ -24,7 +24,6 @@ class Run:
     max_nanousd: int | None
     summary: str | None
     ended_at: float | None = None
-    told: str | None = None  # the session that was told last of its end
 
     @property
     def ref(self) -> str:
@@ -73,7 +72,6 @@ class Action:
     state: str  # open | handed-in | closed
     cause: str | None
     host_model: str | None  # the Agent tool's alias for its tier
-    told: str | None  # the session that was told last to start it
 
     @property
     def id(self) -> str:
@@ -98,7 +96,7 @@ class SessionAgent:
     started_at: float
     ended_at: float | None
     cause: str | None
-    booked: bool
+    booked: int  # bytes of its complete transcript that are in the ledger; 0: not complete yet
 
     @property
     def transcript(self) -> Path | None:
@@ -139,4 +137,4 @@ def action_of(row: sqlite3.Row) -> Action:
 
 def agent_of(row: sqlite3.Row) -> SessionAgent:
     values = {name: row[name] for name in SessionAgent.__dataclass_fields__}
-    return SessionAgent(**{**values, "guarded": bool(values["guarded"]), "booked": bool(values["booked"])})
+    return SessionAgent(**{**values, "guarded": bool(values["guarded"])})

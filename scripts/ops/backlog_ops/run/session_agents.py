@@ -10,7 +10,7 @@ import os
 import time
 from pathlib import Path
 
-from backlog_ops.domain.host_models import answers_for, family
+from backlog_ops.domain.host_models import answers_for, family, is_same
 from backlog_ops.errors import RunStateError
 from backlog_ops.money.ledger import Receipt
 from backlog_ops.money.transcripts import (
@@ -85,10 +85,15 @@ def refuse_beside_a_session(ctx: Context, run: Run) -> None:
         )
 
 
-def give_up(ctx: Context, run: Run) -> None:
-    """Take it from the person that none of them is at work any more; their actions are open for others."""
+def give_up(ctx: Context, run: Run, everybodys: bool = False) -> None:
+    """Take it from the person that nobody is at work any more; the actions are open for others.
+
+    Sub-agents of another session that is still there are not taken away from it, unless it is `everybodys` end.
+    """
     for agent in agent_rows.at_work(ctx.store, run.id):
-        agent_rows.end(ctx.store, agent, "given up", hands_in=False)
+        elsewhere = agent.session != own_session(ctx) and agent.host_pid is not None and _is_alive(agent.host_pid)
+        if everybodys or not elsewhere:
+            agent_rows.end(ctx.store, agent, "given up", hands_in=False)
 
 
 def _discover(ctx: Context, run: Run, session: str) -> None:
@@ -156,23 +161,42 @@ def _is_alive(pid: int) -> bool:
 def settle(ctx: Context) -> None:
     """Book what is there, after a look at the sub-agents of ended runs: nobody else watches those any more."""
     for agent in agent_rows.unbooked(ctx.store):
-        if agent.ended_at is None and ctx.store.run(ctx.store.action(agent.action).run).state != "open":
-            _look_for_end(ctx, agent)
+        run = ctx.store.run(ctx.store.action(agent.action).run)
+        if agent.ended_at is not None or run.state == "open":
+            continue
+        _look_for_end(ctx, agent)
+        if run.ended_at is not None and ctx.clock() - run.ended_at >= GIVE_UP_SECONDS:
+            agent_rows.end(ctx.store, agent, "never seen to end", hands_in=False)
     book(ctx)
 
 
 def book(ctx: Context) -> None:
     """Write a receipt for every call of a sub-agent that stands in a transcript by now; a second time is a no-op."""
-    for started in agent_rows.unbooked(ctx.store):
+    run = ctx.store.open_run()
+    booked = [agent for agent in agent_rows.agents_of_run(ctx.store, run.id) if agent.booked] if run else []
+    for started in [*agent_rows.unbooked(ctx.store), *booked]:
         agent = identified(ctx, started)
+        size, touched = _size_and_time(agent.transcript)
+        if agent.booked and size <= agent.booked:
+            continue  # one that was asked to go on after its end has grown
         seen = read_transcript(agent.transcript) if agent.transcript else Transcript("", (), False, "")
-        over = agent.ended_at is not None and ctx.clock() - agent.ended_at >= GIVE_UP_SECONDS
+        last_sign = max(touched, agent.ended_at or 0.0)
+        over = agent.ended_at is not None and ctx.clock() - last_sign >= GIVE_UP_SECONDS
         done = over or (agent.ended_at is not None and seen.said_last_word)
         calls = [call for call in seen.calls if call.complete or done]
         if calls:
             _record(ctx, agent, calls)
         if done:
-            agent_rows.mark_booked(ctx.store, agent)
+            agent_rows.mark_booked(ctx.store, agent, size)
+
+
+def _size_and_time(transcript: Path | None) -> tuple[int, float]:
+    """Bytes, and Unix seconds of the last change; zeros where there is none."""
+    try:
+        found = transcript.stat() if transcript else None
+    except OSError:
+        found = None
+    return (found.st_size, found.st_mtime) if found else (0, 0.0)
 
 
 def _record(ctx: Context, agent: SessionAgent, calls: list[ModelCall]) -> None:
@@ -236,14 +260,18 @@ def wrong_model(ctx: Context, action: Action) -> str | None:
     configured = ctx.settings.llm_ops.models.by_tier[action.tier]
     agents = agent_rows.agents_on(ctx.store, action.number)
     by_id = {agent.agent_id: agent for agent in agents if agent.agent_id}
+    headless = []
     for row in ctx.store.receipts_of(action):
         answered, agent = row["answered_model"], by_id.get(row["agent"])
         if answered is None:
             continue
-        if agent is not None and not _is_answer(ctx, action, agent, answered):
+        if agent is None:
+            headless.append(answered)
+        elif not _is_answer(ctx, action, agent, answered):
             return f"asked for {agent.asked_model or _asked(ctx, action, agent)}, {answered} answered ({_why(agent)})"
-        if agent is None and answered != configured and family(answered) != family(configured):
-            return f"asked for {configured}, {answered} answered"
+    # One bill holds all models of a process, the host's own side calls too.
+    if headless and not any(is_same(one, configured) or family(one) == family(configured) for one in headless):
+        return f"asked for {configured}, {headless[0]} answered"
     for agent in agents:
         resolved = agent.resolved_model
         if resolved and not _is_answer(ctx, action, agent, resolved):

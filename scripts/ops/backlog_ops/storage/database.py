@@ -122,14 +122,11 @@ MIGRATIONS = (
     CREATE INDEX ledger_by_run ON ledger (run, ticket);
     """,
     """
-    ALTER TABLE run ADD COLUMN told TEXT;            -- the session that was told last of its end
-
     ALTER TABLE ticket ADD COLUMN granted TEXT NOT NULL DEFAULT '[]';  -- paths beyond the plan, granted on request
 
     ALTER TABLE action ADD COLUMN host_model TEXT;   -- the Agent tool's alias for its tier
     ALTER TABLE action ADD COLUMN worktree TEXT;
     ALTER TABLE action ADD COLUMN write_set TEXT NOT NULL DEFAULT '[]';  -- JSON, relative to the worktree
-    ALTER TABLE action ADD COLUMN told TEXT;         -- the session that was told last to start it
 
     -- A sub-agent of somebody's session that works, or worked, on an action.
     CREATE TABLE agent (
@@ -146,11 +143,20 @@ MIGRATIONS = (
         overrides      TEXT,                   -- host settings that can defeat the guard
         started_at     REAL NOT NULL,          -- Unix seconds
         ended_at       REAL,
+        woke           INTEGER NOT NULL DEFAULT 0,  -- 1: a notification of its end has reached the parent
         released_at    REAL,                   -- when its end is shown to the parent: together with its list's
         cause          TEXT,                   -- why its work is worthless, where it is
-        booked         INTEGER NOT NULL DEFAULT 0  -- 1: its transcript is complete and all in the ledger
+        booked         INTEGER NOT NULL DEFAULT 0  -- bytes of its complete transcript that are in the ledger
     );
     CREATE INDEX agent_by_action ON agent (action);
+
+    -- When a session was last told where a run stands.
+    CREATE TABLE telling (
+        session        TEXT NOT NULL,
+        run            TEXT NOT NULL REFERENCES run (id),
+        at             REAL NOT NULL,          -- Unix seconds
+        PRIMARY KEY (session, run)
+    );
 
     ALTER TABLE ledger ADD COLUMN session TEXT;
     ALTER TABLE ledger ADD COLUMN agent TEXT;

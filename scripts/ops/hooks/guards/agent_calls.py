@@ -47,8 +47,6 @@ def _judge_marked(event: Event, name: str, state: RunState) -> Decision:
         return deny(f"{name} is for the main session to start, which has it from `{NEXT}`; a sub-agent starts none")
     if action["state"] != "open":
         return deny(f"{name} is used: it is {action['state']}; run `{NEXT}` for what is open")
-    if state.headless_driver():
-        return deny(f"`backlog-ops run` is at work on {name}'s run; wait for its end, then run `{NEXT}`")
     parent = _last_model(str(event.get("transcript_path", "")))
     model = action["host_model"]
     if action["tier"] == "frontier" and not must_name_frontier(parent):
@@ -65,6 +63,9 @@ def _judge_marked(event: Event, name: str, state: RunState) -> Decision:
     )
     if not begun:
         return deny(f"{name} is used: a sub-agent is at work on it; wait for its end, then run `{NEXT}`")
+    if state.headless_driver():  # looked at after the claim, as `run` looks at claims after it has its lock
+        state.take_back(str(event.get("tool_use_id")))
+        return deny(f"`backlog-ops run` is at work on {name}'s run; wait for its end, then run `{NEXT}`")
     routed = {"model": model} if model else {}
     return allow(
         {

@@ -2,7 +2,8 @@
 
 A run's sub-agent may run `check` and `submit` of its own action, nothing else; a call is denied with the command to
 use, so that it neither asks a person nor stops silently. In the main session the commands of the loop are allowed
-without asking (a skill's grants end with its prompt). Any other command is never touched.
+without asking (a skill's grants end with its prompt), and `submit` is denied: who hands in is the one who was asked.
+Any other command is never touched; `next --lost`, which takes work away, is a person's to allow.
 
 Fails open: what cannot be judged is left to the host's own permissions. Only one plain command is ever allowed: no
 operator, substitution or redirection but a final `2>&1` and `| tail -n 20` or `| head -n 20`.
@@ -16,14 +17,15 @@ import shlex
 import sqlite3
 
 from guards import Decision, Event, allow, deny
-from guards.run_state import LAUNCHER, RunState
+from guards.run_state import LAUNCHER, NEXT, RunState
 
 # What a shell acts upon, and the quotes inside which it does not. A quote that is left over has its pair inside
 # others, as in "'$(x)'": what stands between them is not quoted the way it looks.
 _SHELL = re.compile(r"[;&|<>`$(){}\n\r\\*?\[\]!#~'\"]")
 _QUOTED = re.compile(r"""'[^']*'|"[^"$`\\]*\"""")
 _SHORTENED = re.compile(r"(\s2>&1)?(\s{0,9}\|\s{0,9}(tail|head)(\s{1,9}-(n\s{0,9})?\d{1,4})?)?\Z")
-_LOOP = frozenset({"start", "next", "resume", "submit", "check", "status", "show", "route", "validate"})
+_LOOP = frozenset({"start", "next", "resume", "status", "show", "route", "validate"})
+_UNBOXED = "dangerouslyDisableSandbox"  # a key of the Bash tool: what it lets out, nobody may be spared to be asked
 MOST_CHARACTERS = 100_000  # of a command; a longer one cannot even be started
 MOST_MILLISECONDS = 600_000  # the host's own limit for a command
 
@@ -39,7 +41,10 @@ def judge(event: Event, state: RunState) -> Decision | None:
     words = own_words(command)
     if action is not None:
         return _of_subagent(event, words, action)
-    return allow() if words and not event.get("agent_id") and words[0] in _LOOP else None
+    if words and words[0] == "submit":
+        return deny(f"the sub-agent of an action hands it in; `{NEXT}` says what is open")
+    asks_nobody = words and words[0] in _LOOP and "--lost" not in words and not event["tool_input"].get(_UNBOXED)
+    return allow() if asks_nobody and not event.get("agent_id") else None
 
 
 def own_words(command: str) -> list[str] | None:
@@ -67,11 +72,9 @@ def _of_subagent(event: Event, words: list[str] | None, action: sqlite3.Row) -> 
         return deny(f"no command is needed here: write {action['hand_in']}, then end with one line")
     if action["state"] != "open":
         return deny(f"{name} is {action['state']}; nothing more is to be run, end with one line")
-    if words and words[:2] == ["submit", name]:
-        return allow()
-    if words and words[:2] == ["check", name]:
+    if words and words[:2] in (["check", name], ["submit", name]):
         # The project's checks may take longer than the host's two minutes, and must not go on in the background.
-        asked = {key: value for key, value in event["tool_input"].items() if key != "run_in_background"}
+        asked = {key: value for key, value in event["tool_input"].items() if key not in ("run_in_background", _UNBOXED)}
         return allow({**asked, "timeout": MOST_MILLISECONDS})
     return deny(
         f"the only command here is `{launcher} check {name}`, and `{launcher} submit {name}` at the end; arguments for "

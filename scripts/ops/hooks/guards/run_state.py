@@ -91,14 +91,19 @@ class RunState:
         columns = {"tool_use_id": call, "action": action["number"], "guarded": 1, "started_at": time.time(), **columns}
         names, marks = ", ".join(columns), ", ".join("?" * len(columns))
         done = self.db.execute(
-            f"INSERT INTO agent ({names}) SELECT {marks} WHERE NOT EXISTS"
-            " (SELECT 1 FROM agent WHERE action = ? AND ended_at IS NULL)",
-            (*columns.values(), action["number"]),
+            f"INSERT INTO agent ({names}) SELECT {marks} FROM action JOIN run ON run.id = action.run"
+            " WHERE number = ? AND action.state = 'open' AND run.state = 'open'"
+            " AND NOT EXISTS (SELECT 1 FROM agent WHERE action = ? AND ended_at IS NULL)",
+            (*columns.values(), action["number"], action["number"]),
         )
         if done.rowcount == 1:
             return True
         worker = self.worker(action["number"])
         return worker is not None and bool(worker["tool_use_id"] == call)
+
+    def take_back(self, call: str) -> None:
+        """Undo `begin`: the call was denied after all."""
+        self.db.execute("DELETE FROM agent WHERE tool_use_id = ? AND agent_id IS NULL", (call,))
 
     def headless_driver(self) -> bool:
         """Whether `backlog-ops run` is at work on this repository's run right now."""
