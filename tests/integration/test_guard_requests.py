@@ -132,6 +132,15 @@ def test_what_git_ignores_is_refused(stage, path):
     assert write_set(stage) == ["src/T-1.txt"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["backlog.config.json", "tickets/pending/T-2.md", "tickets", "CLAUDE.md", ".claude/settings.json", ".mcp.json"],
+)
+def test_what_governs_the_gates_or_the_host_is_refused(stage, path):
+    refused(ask(stage, path), 1, path, "governs the gates or the host")
+    assert write_set(stage) == ["src/T-1.txt"]
+
+
 def test_all_or_none_are_granted(stage):
     refused(ask(stage, "src/more.txt", "src/debug.log"), 1, "src/debug.log is ignored by git")
     assert write_set(stage) == ["src/T-1.txt"]

@@ -62,6 +62,15 @@ def test_a_session_in_a_folder_of_the_repository_is_told_so_too(parent):
     assert len(said.stdout.splitlines()) == 3
 
 
+def test_a_session_in_a_repository_inside_this_one_is_told_nothing(parent):
+    open_wave(parent)
+    host = Host.of(parent.lab.top)
+    inner = parent.lab.top / "inner"
+    inner.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=inner, check=True)
+    assert host.hook("session", {**begins(host), "cwd": str(inner)}).is_silent
+
+
 def test_a_session_without_a_run_is_told_nothing(parent):
     host = Host.of(parent.lab.top)
     assert host.hook("session", begins(host)).is_silent
