@@ -14,16 +14,9 @@ from backlog_ops.run.engine import work
 from backlog_ops.run.git import Git
 from backlog_ops.run.steps import Step
 from tests.support.lab import REJECTED, Lab, write_own_file
-from tests.support.parent_session import Parent, Workers
+from tests.support.parent_session import Parent
 
-
-@pytest.fixture(autouse=True)
-def workers(own_environment):
-    """No worker outlives its test."""
-    started = Workers.install(own_environment)
-    yield started
-    started.wait_until_ended()
-    started.close()
+pytestmark = pytest.mark.usefixtures("workers")  # no worker, and no hook, outlives its test
 
 
 @pytest.fixture

@@ -19,16 +19,9 @@ from backlog_ops.run.engine import work
 from backlog_ops.run.opening import open_run
 from tests.support.lab import Lab, one, ticket_text
 from tests.support.ollama_standin import OllamaStandin
-from tests.support.parent_session import LIMIT_SECONDS, Parent, Workers, until
+from tests.support.parent_session import LIMIT_SECONDS, Parent, until
 
-
-@pytest.fixture(autouse=True)
-def workers(own_environment):
-    """No worker outlives its test."""
-    started = Workers.install(own_environment)
-    yield started
-    started.wait_until_ended()
-    started.close()
+pytestmark = pytest.mark.usefixtures("workers")  # no worker, and no hook, outlives its test
 
 
 @pytest.fixture

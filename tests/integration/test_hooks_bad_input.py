@@ -128,14 +128,6 @@ def test_a_hook_that_there_is_not_does_nothing(place, name):
 
 
 @pytest.fixture
-def workers(own_environment):
-    started = Workers.install(own_environment)
-    yield started
-    started.wait_until_ended()
-    started.close()
-
-
-@pytest.fixture
 def parent(tmp_path, workers):
     parent = Parent.of(tmp_path / "repo")
     open_wave(parent)

@@ -11,16 +11,9 @@ from backlog_ops.domain.gates import Gate
 from backlog_ops.run import agent_rows
 from backlog_ops.run.steps import Step
 from tests.support.hook_events import HAIKU, SONNET, Host, open_wave
-from tests.support.parent_session import Parent, Workers, until
+from tests.support.parent_session import Parent, until
 
-
-@pytest.fixture(autouse=True)
-def workers(own_environment):
-    """No worker, and no hook, outlives its test."""
-    started = Workers.install(own_environment)
-    yield started
-    started.wait_until_ended()
-    started.close()
+pytestmark = pytest.mark.usefixtures("workers")  # no worker, and no hook, outlives its test
 
 
 class Session:

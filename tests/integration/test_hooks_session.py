@@ -20,16 +20,9 @@ from backlog_ops.run.opening import open_run
 from backlog_ops.storage.locations import PLUGIN_ROOT
 from backlog_ops.storage.open_runs import clear_mark, mark_path, set_mark
 from tests.support.hook_events import HOOK, SONNET, Host, Running, Stage, open_wave
-from tests.support.parent_session import Parent, Workers
+from tests.support.parent_session import Parent
 
-
-@pytest.fixture(autouse=True)
-def workers(own_environment):
-    """No worker, and no hook, outlives its test."""
-    started = Workers.install(own_environment)
-    yield started
-    started.wait_until_ended()
-    started.close()
+pytestmark = pytest.mark.usefixtures("workers")  # no worker, and no hook, outlives its test
 
 
 @pytest.fixture

@@ -18,18 +18,12 @@ from backlog_ops.run.session_agents import GIVE_UP_SECONDS, QUIET_SECONDS, book,
 from backlog_ops.run.steps import Step
 from backlog_ops.storage.config_file import load_prices
 from tests.support.hook_events import HAIKU, OPUS, SONNET, Host, Stage, answer, append, finish, go_on, timestamp
-from tests.support.parent_session import Parent, Workers
+from tests.support.parent_session import Parent
 
 USAGE = {"input": 3, "cache_write_5m": 400, "cache_write_1h": 50, "cache_read": 6000, "output": 70}
 
 
-@pytest.fixture(autouse=True)
-def workers(own_environment):
-    """No worker outlives its test."""
-    started = Workers.install(own_environment)
-    yield started
-    started.wait_until_ended()
-    started.close()
+pytestmark = pytest.mark.usefixtures("workers")  # no worker, and no hook, outlives its test
 
 
 @pytest.fixture
