@@ -250,7 +250,7 @@ def test_the_commands_of_the_loop_are_allowed_in_the_main_session(implementing, 
 @pytest.mark.parametrize("who", ["main session", "its own sub-agent"])
 def test_nobody_else_hands_in(implementing, who, command):
     host = implementing.host
-    caller = host if who == "main session" else host.sub_agent("Find all TODOs.")
+    caller = host if who == "main session" else host.sub_agent("Find all unused imports.")
     event = caller.tool("Bash", command=spelled(implementing, command))
     assert "the sub-agent of an action hands it in" in host.hook("bash", event).denial
 
@@ -288,7 +288,7 @@ def test_any_other_command_of_the_main_session_is_left_to_the_host(implementing,
 
 @pytest.mark.parametrize("command", ["ls", "OPS check ACTION", "OPS next", "OPS abort", "rm -rf x"])
 def test_sub_agents_that_are_not_the_runs_are_left_to_the_host(implementing, command):
-    foreign = implementing.host.sub_agent("Find all TODOs.")
+    foreign = implementing.host.sub_agent("Find all unused imports.")
     event = foreign.tool("Bash", command=spelled(implementing, command))
     assert implementing.host.hook("bash", event).is_silent
 
@@ -301,7 +301,7 @@ def test_an_agent_without_files_is_nobodys_and_left_to_the_host(implementing, ag
 
 def test_a_sub_agent_of_another_session_in_the_repository_is_left_to_the_host(implementing):
     other = Host(implementing.host.top, implementing.host.home, "5e551000-0000-4000-9000-000000000000")
-    event = other.sub_agent("Find all TODOs.").tool("Bash", command="pytest")
+    event = other.sub_agent("Find all unused imports.").tool("Bash", command="pytest")
     assert other.hook("bash", event).is_silent
 
 

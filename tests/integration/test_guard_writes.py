@@ -255,7 +255,7 @@ def test_reading_by_a_link_that_leads_out_is_left_to_the_host(implementing):
 
 def others(implementing):
     """The main session, and a sub-agent of its own."""
-    return implementing.host, implementing.host.sub_agent("Find all TODOs.")
+    return implementing.host, implementing.host.sub_agent("Find all unused imports.")
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["main session", "its own sub-agent"])

@@ -138,9 +138,9 @@ def parent(tmp_path, workers):
 
 def everyday(host: Host, name: str) -> dict[str, object]:
     """An event that this hook may get while a run is open, and of which it has nothing to say."""
-    agent = host.sub_agent("Find all TODOs.")
+    agent = host.sub_agent("Find all unused imports.")
     return {
-        "agent": host.agent_call("Find all TODOs."),
+        "agent": host.agent_call("Find all unused imports."),
         "write": agent.tool("Write", file_path="/tmp/x"),
         "bash": agent.tool("Bash", command="ls"),
         "returned": agent.returned(),

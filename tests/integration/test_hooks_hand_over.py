@@ -113,7 +113,7 @@ def test_the_end_of_a_run_is_said_once(one):
 
 def test_an_agent_call_of_somebody_else_says_nothing(one):
     one.command("start")
-    foreign = one.host.sub_agent("Find all TODOs.")
+    foreign = one.host.sub_agent("Find all unused imports.")
     assert one.host.hook("returned", foreign.returned()).is_silent
 
 
@@ -291,7 +291,7 @@ def test_a_sub_agent_that_a_person_asked_to_go_on_wakes_the_parent_again(one):
 
 def test_a_wake_that_is_somebody_elses_too_is_never_kept_from_the_parent(two):
     first, _second = two.launch(two.command("start"))
-    foreign = two.host.sub_agent("Find all TODOs.")
+    foreign = two.host.sub_agent("Find all unused imports.")
     assert two.host.hook("woken", two.host.prompt(first.notification() + foreign.notification())).is_silent
 
 
@@ -323,14 +323,14 @@ def test_what_else_a_session_is_told_is_left_alone(one, prompt):
 
 def test_the_notification_and_the_message_of_a_foreign_sub_agent_are_left_alone(one):
     one.launch(one.command("start"), play=False)
-    foreign = one.host.sub_agent("Find all TODOs.")
+    foreign = one.host.sub_agent("Find all unused imports.")
     for prompt in (foreign.notification(), foreign.notification("failed"), foreign.message()):
         assert one.host.hook("woken", one.host.prompt(prompt)).is_silent
 
 
 def test_a_foreign_sub_agent_that_stops_is_not_held(one):
     one.launch(one.command("start"), play=False)
-    foreign = one.host.sub_agent("Find all TODOs.")
+    foreign = one.host.sub_agent("Find all unused imports.")
     for event in (foreign.stopped(), foreign.handed_back(), foreign.died("x")):
         assert one.host.hook("stopped", event).is_silent
 
