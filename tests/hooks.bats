@@ -1,8 +1,7 @@
 #!/usr/bin/env bats
 # shellcheck disable=SC2016 # dollar signs that must not expand are the point
 # The shell half of the hooks: which run is open where a session is, and what is started for which hook.
-# The Python of the mark and bin/backlog-ops are stand-ins that print what reached them; what they decide is tested
-# in tests/integration.
+# The Python of the mark is a stand-in that prints what reached it; what it decides is tested in tests/integration.
 
 bats_require_minimum_version 1.5.0
 
@@ -17,13 +16,12 @@ setup() {
     cd "$repository" || return
 }
 
-make_plugin() { # make_plugin FOLDER: hook.sh, and a bin/backlog-ops that tells how it was started
+make_plugin() { # make_plugin FOLDER: hook.sh, and a Python that tells how it was started
     plugin=$1
-    mkdir -p "$plugin/bin" "$plugin/scripts/ops/hooks"
+    mkdir -p "$plugin/scripts/ops/hooks"
     cp "$BATS_TEST_DIRNAME/../scripts/ops/hooks/hook.sh" "$plugin/scripts/ops/hooks/"
-    witness >"$plugin/bin/backlog-ops"
     witness >"$TMP/python"
-    chmod +x "$plugin/bin/backlog-ops" "$TMP/python"
+    chmod +x "$TMP/python"
 }
 
 witness() {
@@ -45,6 +43,10 @@ guard_of() { # guard_of ROOT NAME: what the guard is started with
     printf '<python><-ISE><%s/scripts/ops/hooks/guard.py><%s><%s>' "$1" "$2" "$TMP/state.db"
 }
 
+engine_of() { # engine_of NAME: what the engine is started with
+    printf '<python><-Es><%s/scripts/ops/backlog_ops/__main__.py><hook><%s>' "$plugin" "$1"
+}
+
 @test "a guard is run by the Python of the mark, on its database, with the event" {
     local name
     for name in agent write bash; do
@@ -53,12 +55,12 @@ guard_of() { # guard_of ROOT NAME: what the guard is started with
     done
 }
 
-@test "a hand-over is the engine's own command, in the repository, with the event" {
+@test "a hand-over is the engine, run by the Python of the mark, in the repository, with the event" {
     local name
     cd src
     for name in returned stopped woken session settle; do
         hook "$name"
-        [ "$output" = "<backlog-ops><hook><$name> in $repository reads the event" ]
+        [ "$output" = "$(engine_of $name) in $repository reads the event" ]
     done
 }
 
@@ -72,34 +74,34 @@ guard_of() { # guard_of ROOT NAME: what the guard is started with
     ln -s "$repository/src" "$TMP/link"
     cd "$TMP/link"
     hook woken
-    [ "$output" = "<backlog-ops><hook><woken> in $repository reads the event" ]
+    [ "$output" = "$(engine_of woken) in $repository reads the event" ]
 }
 
 @test "a session that has gone elsewhere is still in its project" {
     cd /
     CLAUDE_PROJECT_DIR=$repository/src hook woken
-    [ "$output" = "<backlog-ops><hook><woken> in $repository reads the event" ]
+    [ "$output" = "$(engine_of woken) in $repository reads the event" ]
 }
 
 @test "where a session is counts before its project" {
     mkdir "$TMP/other"
     mark "$HOME/.local/state" "$TMP/other"
     CLAUDE_PROJECT_DIR=$TMP/other hook woken
-    [ "$output" = "<backlog-ops><hook><woken> in $repository reads the event" ]
+    [ "$output" = "$(engine_of woken) in $repository reads the event" ]
 }
 
 @test "the nearest run counts" {
     mark "$HOME/.local/state" "$repository/src"
     cd src/deep
     hook woken
-    [ "$output" = "<backlog-ops><hook><woken> in $repository/src reads the event" ]
+    [ "$output" = "$(engine_of woken) in $repository/src reads the event" ]
 }
 
 @test "a run in the root folder is found too" {
     rm -r "$HOME/.local/state/backlog-ops/open/"*
     mark "$HOME/.local/state" ""
     hook woken
-    [ "$output" = "<backlog-ops><hook><woken> in / reads the event" ]
+    [ "$output" = "$(engine_of woken) in / reads the event" ]
 }
 
 @test "elsewhere nothing is started" {
@@ -125,7 +127,7 @@ guard_of() { # guard_of ROOT NAME: what the guard is started with
     make_plugin "$TMP/it's a [plugin] \$x"
     cd "$odd/src"
     hook woken
-    [ "$output" = "<backlog-ops><hook><woken> in $odd reads the event" ]
+    [ "$output" = "$(engine_of woken) in $odd reads the event" ]
     hook agent
     [ "$output" = "$(guard_of "$plugin" agent) in $odd/src reads the event" ]
 }
@@ -134,12 +136,12 @@ guard_of() { # guard_of ROOT NAME: what the guard is started with
     rm -r "$HOME/.local"
     mark "$TMP/state" "$repository"
     XDG_STATE_HOME=$TMP/state hook woken
-    [ "$output" = "<backlog-ops><hook><woken> in $repository reads the event" ]
+    [ "$output" = "$(engine_of woken) in $repository reads the event" ]
 }
 
 @test "a relative state folder is ignored, as the specification says" {
     XDG_STATE_HOME=elsewhere hook woken
-    [ "$output" = "<backlog-ops><hook><woken> in $repository reads the event" ]
+    [ "$output" = "$(engine_of woken) in $repository reads the event" ]
 }
 
 @test "the engine's own Claude Code is left alone" {
@@ -153,7 +155,6 @@ guard_of() { # guard_of ROOT NAME: what the guard is started with
 
 @test "whatever a guard or the engine ends with, a hook ends with zero and says nothing on stderr" {
     printf '#!/bin/sh\necho oops >&2\nexit 2\n' >"$TMP/python"
-    cp "$TMP/python" "$plugin/bin/backlog-ops"
     local name
     for name in agent write bash returned stopped woken session settle; do
         hook "$name"
@@ -175,7 +176,7 @@ guard_of() { # guard_of ROOT NAME: what the guard is started with
     export CDPATH=/usr:/tmp IFS=/
     hook woken
     unset IFS
-    [ "$output" = "<backlog-ops><hook><woken> in $repository reads the event" ]
+    [ "$output" = "$(engine_of woken) in $repository reads the event" ]
 }
 
 @test "no other program is started outside a run" {
