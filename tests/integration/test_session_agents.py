@@ -404,7 +404,9 @@ def test_an_api_error_as_its_last_word_makes_its_attempt_a_failed_one(unguarded)
 
 
 @pytest.mark.parametrize(
-    "prompt", ["Find all unused imports.", "[backlog:a999]", "Do a1. [backlog]", "[backlog:aa]", ""], ids=lambda prompt: prompt
+    "prompt",
+    ["Find all unused imports.", "[backlog:a999]", "Do a1. [backlog]", "[backlog:aa]", ""],
+    ids=lambda prompt: prompt,
 )
 def test_a_sub_agent_without_an_actions_marker_is_nobody(unguarded, prompt):
     unguarded.agent.meta.unlink()

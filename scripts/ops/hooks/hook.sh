@@ -54,7 +54,8 @@ open_run_above "$PWD" || open_run_above "${CLAUDE_PROJECT_DIR-}" || exit 0
 find_root "$script" || exit 0
 
 # The Python that opened the run, never the launcher: a hook must not build an environment.
-{ IFS= read -r python && IFS= read -r database; } <"$marks$top/run" 2>/dev/null || exit 0
+# The mark may go while we look: its absence is nobody's business to hear of.
+{ { IFS= read -r python && IFS= read -r database; } <"$marks$top/run"; } 2>/dev/null || exit 0
 case $python in /*) ;; *) exit 0 ;; esac
 [ -x "$python" ] || exit 0
 
