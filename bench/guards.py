@@ -69,9 +69,9 @@ def measure(folder: Path, repeats: int) -> list[Measured]:
 
 
 def outside_a_run(host: Host) -> dict[str, Event]:
-    agent = host.sub_agent("Find all TODOs.")
+    agent = host.sub_agent("Find all unused imports.")
     return {
-        "agent": host.agent_call("Find all TODOs."),
+        "agent": host.agent_call("Find all unused imports."),
         "write": agent.tool("Write", file_path=str(host.top / "src" / "T-1.txt"), content="hello"),
         "bash": agent.tool("Bash", command="git status"),
     }
