@@ -122,7 +122,7 @@ keys qualityGates typeCheckCommand lintCommand testCommand buildCommand timeoutS
 echo ""
 echo "-- reviewPipeline preset sub-keys --"
 
-keys reviewPipeline confidenceThreshold maxPackageBytes
+keys reviewPipeline confidenceThreshold maxPackageBytes reviewers
 
 echo ""
 

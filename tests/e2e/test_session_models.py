@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import MakeSession
 from tests.e2e.demo.bill import RATES
-from tests.e2e.harness.agents import APPROVED, Job, bash, write
+from tests.e2e.harness.agents import Job, bash, write
 from tests.e2e.harness.parent_session import (
     SKILL,
     Parent,
@@ -207,7 +207,7 @@ def test_a_parent_cannot_write_a_verdict_itself(make_session: MakeSession) -> No
             answer = super()._turn(request)
             brief = re.search(r"Read (/\S+)/brief.md", str(answer))
             if len(self.calls) == 2 and brief:
-                return [write(Path(brief[1]) / "verdict.json", json.dumps(APPROVED)), *answer]
+                return [write(Path(brief[1]) / "verdict.json", json.dumps({"verdict": "APPROVED", "tree": "0" * 40, "findings": []})), *answer]
             return answer
 
     lab, parent = make_session(parent=Cheat(models()))

@@ -185,9 +185,9 @@ def test_one_dead_reviewer_is_replaced_without_a_new_implementation(tmp_path):
 
 def test_a_plan_with_an_open_question_sends_the_ticket_to_investigation(tmp_path):
     lab = one(tmp_path)
-    lab.agents.open_questions = ("Which currency?",)
+    lab.agents.questions = lambda _ticket: ("Which currency?",)
     lab.run()
-    assert lab.states()["T-1"].reason == "needs-investigation: Which currency?"
+    assert lab.states()["T-1"].reason == "needs-investigation: ? (who knows)"
     assert not lab.agents.tiers(Gate.IMPLEMENT)
 
 

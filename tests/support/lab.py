@@ -70,7 +70,8 @@ class ScriptedAgents:
     implement: Implement = write_own_file
     verdict: Callable[[str, int], Any] = lambda _ticket, _attempt: APPROVED
     plan_files: Callable[[str], list[str | tuple[str, str]]] = lambda ticket: [f"src/{ticket}.txt"]
-    open_questions: tuple[str, ...] = ()
+    questions: Callable[[str], tuple[str, ...]] = lambda _ticket: ()
+    investigate: Callable[[str], Any] = lambda _ticket: {"answers": [], "open": [{"question": "?", "why": "who knows"}]}
     cause: Callable[[Action], str | None] = lambda _action: None
     seen: list[Action] = field(default_factory=list)
 
@@ -85,8 +86,12 @@ class ScriptedAgents:
             self.implement(worktree, action.ticket, action.attempt)
         elif action.gate is Gate.REVIEW:
             answer = self.verdict(action.ticket, action.attempt)
+            if isinstance(answer, dict):
+                answer = {"tree": _field(brief, "Tree"), **answer}
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             Path(_field(brief, "Verdict file")).write_bytes(data)
+        elif action.gate is Gate.INVESTIGATE:
+            Path(_field(brief, "Answer file")).write_text(json.dumps(self.investigate(action.ticket)))
         else:
             Path(_field(brief, "Answer file")).write_text(json.dumps(self._plan(action.ticket)))
         return None
@@ -99,7 +104,7 @@ class ScriptedAgents:
             "interfaces": [],
             "tests": ["look"],
             "steps": ["write"],
-            "open_questions": list(self.open_questions),
+            "open_questions": list(self.questions(ticket_id)),
         }
 
     def tiers(self, gate: Gate) -> list[str]:

@@ -6,6 +6,7 @@
     ├── FindingsError            exit 1   tickets that do not validate, a failed gate
     ├── RepositoryError          exit 1   not a git repository, dirty base, detached HEAD
     ├── RunStateError            exit 1   no run is open, another run is open, unknown action
+    ├── SurroundingsError        exit 1   the machine is the trouble: disk full, read only, no memory
     ├── UnreachableError         exit 4   nobody in the chain could answer; no `claude`, no `git`
     ├── SchemaError              exit 5   answers came, none passed the schema
     ├── BudgetError              exit 6   the budget does not allow the call
@@ -61,6 +62,10 @@ class RepositoryError(BacklogError):
 
 
 class RunStateError(BacklogError):
+    exit_code = EXIT_FINDINGS
+
+
+class SurroundingsError(BacklogError):
     exit_code = EXIT_FINDINGS
 
 

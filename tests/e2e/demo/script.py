@@ -17,7 +17,7 @@ from tests.e2e.harness.request import Json, Req, content_text
 
 _BRIEF_PATH = re.compile(r"Read (\S.*?) and do what it says\.")
 _LINE_NUMBER = re.compile(r"^ *\d+\t", re.MULTILINE)  # what the Read tool puts in front of each line
-_HEAD = re.compile(r"^(Ticket|Gate|Attempt|Worktree|Check command|Verdict file): (.+)$", re.MULTILINE)
+_HEAD = re.compile(r"^(Ticket|Gate|Attempt|Worktree|Tree|Check command|Verdict file): (.+)$", re.MULTILINE)
 
 
 def local_model(body: Json) -> str:
@@ -117,7 +117,7 @@ def _review(request: Req, head: Mapping[str, str], brief: str) -> Answer:
                 "text": remark.text,
             }
         )
-    verdict = {"verdict": "APPROVED", "findings": findings}
+    verdict = {"verdict": "APPROVED", "tree": head["Tree"], "findings": findings}
     return tool("Write", file_path=head["Verdict file"], content=json.dumps(verdict, indent=1))
 
 

@@ -21,13 +21,11 @@ from tests.e2e.harness.request import Json, Req, ToolResult, content_text
 
 _BRIEF_PATH = re.compile(r"Read (/.*) and do what it says\. \[backlog:a\d+\]")
 _HEAD = re.compile(
-    r"^(Ticket|Gate|Attempt|Action|Worktree|Check command|Verdict file|Answer file): (.+)$", re.MULTILINE
+    r"^(Ticket|Gate|Attempt|Action|Worktree|Tree|Check command|Verdict file|Answer file): (.+)$", re.MULTILINE
 )
 _LINE_NUMBER = re.compile(r"^ *\d+\t", re.MULTILINE)  # what the Read tool puts in front of each line
 _STRUCTURED = "StructuredOutput"
 _TICKET_ID = re.compile(r'^id: "(\S+)"$', re.MULTILINE)
-
-APPROVED: Json = {"verdict": "APPROVED", "findings": []}
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,12 @@ def write_own_file(job: Job) -> Answer:
 
 
 def approve(job: Job) -> Answer:
-    return write(job.verdict_file, json.dumps(APPROVED)) if job.turn == 0 else "APPROVED, 0 findings."
+    return write(job.verdict_file, verdict(job)) if job.turn == 0 else "APPROVED, 0 findings."
+
+
+def verdict(job: Job, said: str = "APPROVED", **fields: object) -> str:
+    """A verdict file on the tree that the package names."""
+    return json.dumps({"verdict": said, "tree": job.head["Tree"], "findings": [], **fields})
 
 
 def write_plan(job: Job) -> Answer:

@@ -5,27 +5,32 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 import threading
 
 from backlog_ops.cli import printing
 from backlog_ops.cli.opening import open_context
-from backlog_ops.errors import EXIT_BUDGET, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK
+from backlog_ops.errors import EXIT_BUDGET, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_OK, EXIT_UNREACHABLE
 from backlog_ops.run import closing
 from backlog_ops.run.claude_agents import ClaudeAgents
 from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import CLEAN, RUN, driving, holder
 from backlog_ops.run.engine import work
 from backlog_ops.run.opening import open_run
+from backlog_ops.run.pauses import clock_time
+from backlog_ops.run.questions import answer, open_question
 from backlog_ops.run.rows import Run
 from backlog_ops.run.session_agents import refuse_beside_a_session
 
 EVENT_POLL_SECONDS = 0.1
+WAIT_POLL_SECONDS = 1.0
 
 
 def run(args: argparse.Namespace) -> int:
     ctx = open_context()
     agents = ClaudeAgents(ctx)
     with driving(ctx.state_folder, RUN):
+        closing.tidy(ctx)
         current = ctx.store.open_run()
         if current is not None:
             refuse_beside_a_session(ctx, current)
@@ -36,11 +41,18 @@ def run(args: argparse.Namespace) -> int:
             past = ctx.store.events(current.id)
             seen = past[-1].number if past else 0
             printing.progress(f"going on with run {current.id}")
-        try:
-            _drive(ctx, current, args.jobs or ctx.settings.backlog.max_slots, agents, seen)
-        except KeyboardInterrupt:
-            return EXIT_INTERRUPTED
-    printing.print_outcome(ctx, ctx.store.run(current.id), args.output)
+        _stop_on_signals(ctx)
+        jobs = args.jobs or ctx.settings.backlog.max_slots
+        while True:
+            seen = _drive(ctx, current, jobs, agents, seen)
+            current = ctx.store.run(current.id)
+            if ctx.stopping.is_set() or not _goes_on(ctx, current, args.wait):
+                break
+    if ctx.stopping.is_set() and current.state == "open":
+        return EXIT_INTERRUPTED
+    printing.print_outcome(ctx, current, args.output)
+    if current.state == "open":
+        return EXIT_UNREACHABLE if current.paused_until is not None else EXIT_FINDINGS
     reasons = [ticket.reason for ticket in ctx.store.tickets(current.id) if ticket.reason]
     if any(reason.startswith("budget:") for reason in reasons):
         return EXIT_BUDGET
@@ -48,12 +60,10 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_FINDINGS if reasons or undelivered else EXIT_OK
 
 
-def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -> None:
-    """Work in a thread, print what happens from this one, which is also the one that signals reach.
-
-    Raises KeyboardInterrupt when the run was stopped before its end.
+def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -> int:
+    """Work in a thread, print what happens from this one, which is also the one that signals reach. Returns the last
+    event that was printed.
     """
-    _stop_on_signals(ctx)
     ended = threading.Event()
     failed: list[BaseException] = []
 
@@ -72,11 +82,37 @@ def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -
         if ctx.stopping.is_set() and not told:
             printing.progress("interrupted: asking the agents for their bill; `backlog-ops run` goes on later")
             told = True
-    printing.print_events(ctx, run.id, seen)
     if failed:
         raise failed[0]
-    if ctx.store.run(run.id).state == "open":
-        raise KeyboardInterrupt
+    return printing.print_events(ctx, run.id, seen)
+
+
+def _goes_on(ctx: Context, run: Run, wait: bool) -> bool:
+    """Whether an open run that has stopped may go on at once: a limit was waited for, or the person has answered."""
+    if run.state != "open":
+        return False
+    if run.paused_until is not None:
+        return wait and _wait_until(ctx, run.paused_until)
+    asked = open_question(ctx.store, run.id)
+    if asked is None:
+        return False
+    said = printing.ask(asked.text) if sys.stdin.isatty() and sys.stderr.isatty() else None
+    if said is None:
+        printing.progress(
+            f"{asked.id}: waits for an answer: `backlog-ops submit {asked.id} --answer yes`, or no; then `backlog-ops run`"
+        )
+        return False
+    answer(ctx.store, asked, said)
+    return True
+
+
+def _wait_until(ctx: Context, moment: float) -> bool:
+    """Wait by the clock on the wall, which a machine that sleeps does not lose. False when stopped meanwhile."""
+    printing.progress(f"waiting until {clock_time(moment)}; Ctrl-C stops, nothing is lost")
+    while ctx.clock() < moment:
+        if ctx.stopping.wait(min(WAIT_POLL_SECONDS, max(0.01, moment - ctx.clock()))):
+            return False
+    return True
 
 
 def _stop_on_signals(ctx: Context) -> None:

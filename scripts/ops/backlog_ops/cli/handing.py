@@ -13,7 +13,9 @@ from pathlib import Path
 from backlog_ops.cli.opening import latest_run, open_context
 from backlog_ops.errors import EXIT_FINDINGS, EXIT_OK, RunStateError, UsageError
 from backlog_ops.run.context import Context
+from backlog_ops.run.hand_ins import MAX_BYTES
 from backlog_ops.run.hand_over import hand_over
+from backlog_ops.run.questions import answer, question
 from backlog_ops.run.rows import Action, Run
 from backlog_ops.run.session_agents import give_up
 
@@ -75,6 +77,8 @@ def _action(ctx: Context, name: str) -> Action:
 
 def submit(args: argparse.Namespace) -> int:
     ctx = open_context()
+    if args.answer or args.action.startswith("q"):
+        return _answer(ctx, args.action, args.answer)
     action = _action(ctx, args.action)
     if action.state != "open":
         raise RunStateError(f"{action.id}: already {action.state}; `backlog-ops next` says what is open")
@@ -86,15 +90,35 @@ def submit(args: argparse.Namespace) -> int:
     if args.file:
         if action.hand_in is None:
             raise UsageError(f"{action.id}: {action.gate} hands in its worktree, not a file")
-        try:
-            data = Path(args.file).read_bytes()
-        except OSError as error:
-            raise UsageError(f"{args.file}: {error.strerror}") from None
-        Path(action.hand_in).write_bytes(data)
+        Path(action.hand_in).write_bytes(_answer_file(Path(args.file)))
     elif action.hand_in and not Path(action.hand_in).is_file():
         raise UsageError(f"{action.id}: {action.hand_in} is not written yet; write it or name a file with --file")
     ctx.store.hand_in(action)
     print(f"{action.id}: handed in; the engine looks at it next")
+    return EXIT_OK
+
+
+def _answer_file(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise UsageError(f"{path}: {'is not a file' if path.exists() else 'No such file or directory'}")
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path}: larger than {MAX_BYTES} bytes; no gate takes so much")
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _answer(ctx: Context, name: str, said: str | None) -> int:
+    if not re.fullmatch("q[0-9]{1,15}", name):
+        raise UsageError(f"{name}: --answer is for questions; they look like q1")
+    if said is None:
+        raise UsageError(f"{name}: a question is answered with --answer yes or --answer no")
+    asked = question(ctx.store, int(name[1:]))
+    if ctx.store.run(asked.run).state != "open":
+        raise RunStateError(f"{name}: its run {asked.run} is over")
+    answer(ctx.store, asked, said)
+    print(f"{name}: {said}; `backlog-ops next` or `backlog-ops run` goes on")
     return EXIT_OK
 
 

@@ -68,6 +68,7 @@ def _parser() -> _Parser:
     _add_setting_up(commands)
     _add_reading(commands)
     _add_driving(commands)
+    _add_steering(commands)
     _add_handing(commands)
     parser.commands = commands.by_name
     return parser
@@ -120,10 +121,26 @@ def _add_driving(commands: _Commands) -> None:
     sub.add_argument("--jobs", type=_positive, metavar="N", help="tickets side by side; default: all of a wave")
     sub.add_argument("--max-usd", type=_dollars, metavar="X", help="end cleanly when so much is spent")
     sub.add_argument("--output", choices=["text", "json"], default="text", help="json: one object at the end")
+    sub.add_argument("--wait", action="store_true", help="when a usage limit is reached, wait for its reset and go on")
 
     commands.add("abort", "driving.abort", "abort", "end the open run; the base branch stays as it was")
     text = "remove worktrees, branches and kept work of ended runs"
     commands.add("clean", "driving.clean", "clean", text)
+
+
+def _add_steering(commands: _Commands) -> None:
+    sub = commands.add("park", "steering.park", "park BUG-001", "take a ticket out of the open run; its work is kept")
+    sub.add_argument("id", metavar="ID")
+    sub.add_argument("--reason", metavar="TEXT", help="why, for whoever takes it up again")
+    text = "also write status: blocked into its file; needs-investigation where a question was left open"
+    sub.add_argument("--write", action="store_true", help=text)
+
+    text = "take parked tickets up again where they were parked, with what failed before"
+    sub = commands.add("retry", "steering.retry_tickets", "retry BUG-001", text)
+    sub.add_argument("ids", metavar="ID", nargs="+")
+
+    text = "take a ticket's commit back by a commit of its own; the ticket is pending again"
+    commands.add("undo", "steering.undo", "undo BUG-001", text).add_argument("id", metavar="ID")
 
 
 def _add_handing(commands: _Commands) -> None:
@@ -144,6 +161,8 @@ def _add_handing(commands: _Commands) -> None:
     sub = commands.add("submit", "handing.submit", "submit a17", "hand in what an action asked for")
     sub.add_argument("action", metavar="ACTION")
     sub.add_argument("--file", metavar="F", help="the answer file of a gate that writes one")
+    text = "the person's answer to a question such as q1"
+    sub.add_argument("--answer", choices=["yes", "no"], help=text)
     text = "hand nothing in yet: ask to write these files, which the plan does not name"
     sub.add_argument("--request", metavar="PATH", nargs="+", help=text)
 
@@ -230,9 +249,20 @@ def _run(words: Sequence[str]) -> int:
     except Exception as error:
         if args.debug:
             raise
+        trouble = _trouble_of_the_machine(error)
+        if trouble is not None:
+            print(f"backlog-ops: {trouble}", file=sys.stderr)
+            return 1
         print(
             f"backlog-ops: internal error: {type(error).__name__}: {error}; run again with `backlog-ops --debug …` "
             "and report it",
             file=sys.stderr,
         )
         return 1
+
+
+def _trouble_of_the_machine(error: Exception) -> str | None:
+    """What a database that cannot be written means in words; imported only then."""
+    from backlog_ops.run.surroundings import surroundings_problem
+
+    return surroundings_problem(error)

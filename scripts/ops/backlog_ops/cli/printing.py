@@ -22,6 +22,8 @@ from backlog_ops.run.backlog import first_committed
 from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import headline
 from backlog_ops.run.opening import Selection
+from backlog_ops.run.pauses import clock_time
+from backlog_ops.run.questions import open_question
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.stats import local_model_stats
 from backlog_ops.run.worktrees import kept_ref
@@ -81,6 +83,15 @@ def exit_code_of(problems: Sequence[Located]) -> int:
 def progress(line: str) -> None:
     """Progress goes to stderr: stdout is the result."""
     print(line, file=sys.stderr, flush=True)
+
+
+def ask(text: str) -> str | None:
+    """A person's yes or no on the terminal; None where the terminal was closed."""
+    print(f"{text} [y/N] ", end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        return None
+    return "yes" if line.strip().lower() in ("y", "yes") else "no"
 
 
 def print_events(ctx: Context, run_id: str, after: int) -> int:
@@ -186,6 +197,8 @@ def run_json(ctx: Context, run: Run) -> dict[str, Any]:
         **_cost_json(ctx.store.spent(run.id)),
         "tickets": [_ticket_json(ctx, state) for state in ctx.store.tickets(run.id)],
         "actions": [action.id for action in ctx.store.actions(run.id, "open")],
+        "paused_until": run.paused_until,
+        "paused_why": run.paused_why,
         "stats": {"localModelStats": local_model_stats(ctx.store, run.id)},
         "receipts": [dict(row) for row in ctx.store.receipts(run.id)],
     }
@@ -210,6 +223,13 @@ def print_status(ctx: Context, run: Run, form: str) -> None:
     print(table(("ticket", "wave", "step", "attempts", "cost", ""), rows))
     for action in ctx.store.actions(run.id, "open"):
         print(f"open: {action.id} {action.gate} of {action.ticket} ({action.tier}, {action.rule})")
+    asked = open_question(ctx.store, run.id) if run.state == "open" else None
+    if asked is not None:
+        print(f"asks: {asked.id}: {asked.text} `backlog-ops submit {asked.id} --answer yes` or no")
+    if run.paused_until is not None:
+        print(
+            f"paused until {clock_time(run.paused_until)}: {run.paused_why}; `backlog-ops run --wait` goes on by itself"
+        )
 
 
 def print_outcome(ctx: Context, run: Run, form: str) -> None:
@@ -249,6 +269,9 @@ def print_ticket(ctx: Context, state: TicketState, form: str) -> None:
     print(f"{state.id}  {state.title}\nstep {state.step}{': ' + state.reason if state.reason else ''}")
     for path in briefs:
         print(f"brief {path}")
+    for action in ctx.store.actions_of(state):
+        if action.cause:
+            print(f"attempt {action.attempt} · {action.gate} · came to no end: {action.cause}")
     for verdict in verdicts:
         passed = "passed" if verdict.passed else "FAILED"
         print(f"\nattempt {verdict.attempt} · {verdict.gate} · {passed}\n{verdict.detail}")

@@ -37,6 +37,7 @@ class Gate(enum.Enum):
 
     CLASSIFY = "CLASSIFY"
     WAVE_PLAN = "WAVE_PLAN"
+    INVESTIGATE = "INVESTIGATE"
     PLAN = "PLAN"
     DRAFT = "DRAFT"
     IMPLEMENT = "IMPLEMENT"

@@ -6,7 +6,7 @@ First match wins, for PLAN, IMPLEMENT and REVIEW:
     complexity  complexity high                           → frontier
     fails>=1    IMPLEMENT after one failed verdict        → balanced
     entry       the gate's own entry tier
-CLASSIFY, WAVE_PLAN, DRAFT, LINT, COMMIT and SUMMARY never escalate. A rule never yields less than the entry
+CLASSIFY, WAVE_PLAN, INVESTIGATE, DRAFT, LINT, COMMIT and SUMMARY never escalate. A rule never yields less than the entry
 tier, so more failures, a sharper tag or a higher complexity never make a gate cheaper.
 """
 
@@ -23,7 +23,7 @@ FRONTIER_TAGS = frozenset({"ARCH", "SECURITY"})
 FAILS_BEFORE_ESCALATION = 2
 
 # Gates whose tier no configuration key names (rules.md, "Gates").
-_FIXED = {Gate.LINT: Tier.CHEAP, Gate.COMMIT: Tier.FREE, Gate.SUMMARY: Tier.CHEAP}
+_FIXED = {Gate.INVESTIGATE: Tier.CHEAP, Gate.LINT: Tier.CHEAP, Gate.COMMIT: Tier.FREE, Gate.SUMMARY: Tier.CHEAP}
 
 
 class Rule(enum.Enum):

@@ -34,6 +34,18 @@ class Backlog:
 
 
 @dataclass(frozen=True)
+class Merging:
+    """The end of a run."""
+
+    into_base: bool  # else its commits stay on backlog/<run>
+    asks_first: bool  # a person says yes before the base branch moves
+
+    @classmethod
+    def from_json(cls, backlog: Mapping[str, Any]) -> Merging:
+        return cls(backlog["mergeInto"] == "base", backlog["askBeforeMerge"])
+
+
+@dataclass(frozen=True)
 class QualityGates:
     type_check: tuple[str, ...]  # argv; empty: not configured
     lint: tuple[str, ...]
@@ -74,13 +86,28 @@ class TicketValidation:
 
 
 @dataclass(frozen=True)
+class Reviewer:
+    """One of those who review every diff, side by side; all must approve."""
+
+    name: str
+    focus: str  # what this one looks at, in words for its brief; "": everything
+    least_tier: Tier | None  # never asked below it; None: as the gate is routed
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Reviewer:
+        return cls(data["name"], data.get("focus", ""), Tier(data["model"]) if data.get("model") else None)
+
+
+@dataclass(frozen=True)
 class ReviewPipeline:
     confidence_threshold: int  # 0–100; findings below it are kept, not acted on
     max_package_bytes: int  # a review package larger than this fails the gate
+    reviewers: tuple[Reviewer, ...]  # at least one
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ReviewPipeline:
-        return cls(data["confidenceThreshold"], data["maxPackageBytes"])
+        reviewers = tuple(Reviewer.from_json(reviewer) for reviewer in data["reviewers"])
+        return cls(data["confidenceThreshold"], data["maxPackageBytes"], reviewers)
 
 
 @dataclass(frozen=True)
@@ -193,6 +220,7 @@ class LlmOps:
 class Settings:
     project_name: str
     backlog: Backlog
+    merging: Merging
     quality_gates: QualityGates
     code_rules_files: tuple[str, ...]
     ticket_validation: TicketValidation
@@ -206,6 +234,7 @@ class Settings:
         return cls(
             project_name=data["project"]["name"],
             backlog=Backlog.from_json(data["backlog"]),
+            merging=Merging.from_json(data["backlog"]),
             quality_gates=QualityGates.from_json(data["qualityGates"]),
             code_rules_files=tuple(data["codeRules"]["files"]),
             ticket_validation=TicketValidation.from_json(data["ticketValidation"]),

@@ -9,9 +9,10 @@ from typing import Any
 VERDICT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["verdict", "findings"],
+    "required": ["verdict", "tree", "findings"],
     "properties": {
         "verdict": {"type": "string", "enum": ["APPROVED", "CHANGES_REQUESTED"]},
+        "tree": {"type": "string", "pattern": "^[0-9a-f]{40,64}$"},  # what was reviewed, as the package names it
         "findings": {
             "type": "array",
             "maxItems": 200,
@@ -58,8 +59,8 @@ class Review:
     kept: tuple[Finding, ...] = ()
 
 
-def judge(answer: Mapping[str, Any], threshold: int, lines_of: Callable[[str], list[str] | None]) -> Review:
-    """Judge a schema-valid verdict.
+def judge(answer: Mapping[str, Any], tree: str, threshold: int, lines_of: Callable[[str], list[str] | None]) -> Review:
+    """Judge a schema-valid verdict on the tree with this hash; one on another tree says nothing about it.
 
     `lines_of(path)` gives the lines of a file of the reviewed tree (or of its base, for a deleted file), None
     when there is no such file. A citation that does not hold fails the review: a reviewer that quotes what is
@@ -67,9 +68,11 @@ def judge(answer: Mapping[str, Any], threshold: int, lines_of: Callable[[str], l
     """
     findings = tuple(Finding(**finding) for finding in answer["findings"])
     for finding in findings:
-        problem = _citation_problem(finding, lines_of)
+        problem = citation_problem(finding.file, finding.line, finding.quote, lines_of)
         if problem:
             return Review(False, f"citation does not hold: {problem}", kept=findings)
+    if answer["tree"] != tree:
+        return Review(False, f"the verdict is on another tree ({answer['tree'][:9]}, not {tree[:9]})", kept=findings)
     acted = tuple(f for f in findings if f.confidence >= threshold)
     kept = tuple(f for f in findings if f.confidence < threshold)
     if answer["verdict"] != "APPROVED":
@@ -81,17 +84,31 @@ def judge(answer: Mapping[str, Any], threshold: int, lines_of: Callable[[str], l
     return Review(True, f"approved ({len(acted)} notes)", acted, kept)
 
 
-def _citation_problem(finding: Finding, lines_of: Callable[[str], list[str] | None]) -> str | None:
-    lines = lines_of(finding.file)
+def together(reviews: Mapping[str, Review]) -> Review:
+    """What several reviewers (by name) amount to: approved where all approve. One alone speaks without its name."""
+    if len(reviews) == 1:
+        return next(iter(reviews.values()))
+    said = "; ".join(f"{name}: {review.reason}" for name, review in reviews.items())
+    return Review(
+        bool(reviews) and all(review.approved for review in reviews.values()),
+        said or "no reviewer",
+        tuple(finding for review in reviews.values() for finding in review.findings),
+        tuple(finding for review in reviews.values() for finding in review.kept),
+    )
+
+
+def citation_problem(file: str, line: int, quote: str, lines_of: Callable[[str], list[str] | None]) -> str | None:
+    """Why a quote does not stand where it is said to, or None. White space does not count."""
+    lines = lines_of(file)
     if lines is None:
-        return f"{finding.file} is not in the tree"
-    if finding.line > len(lines):
-        return f"{finding.file}:{finding.line} does not exist ({len(lines)} lines)"
-    quoted, first = _squeezed(finding.quote), _squeezed(lines[finding.line - 1])
-    below = _squeezed("\n".join(lines[finding.line - 1 :][: len(quoted) + 1]))
+        return f"{file} is not in the tree"
+    if line > len(lines):
+        return f"{file}:{line} does not exist ({len(lines)} lines)"
+    quoted, first = _squeezed(quote), _squeezed(lines[line - 1])
+    below = _squeezed("\n".join(lines[line - 1 :][: len(quoted) + 1]))
     starts = below.find(quoted)
     if not quoted or starts < 0 or starts > len(first):
-        return f"{finding.file}:{finding.line} does not say {finding.quote[:80]!r}"
+        return f"{file}:{line} does not say {quote[:80]!r}"
     return None
 
 

@@ -11,7 +11,7 @@ from backlog_ops.run.rows import Action
 from backlog_ops.storage.locations import PLUGIN_ROOT
 
 LAUNCHER = PLUGIN_ROOT / "bin" / "backlog-ops"
-AGENTS = {Gate.IMPLEMENT: "implementer", Gate.REVIEW: "reviewer"}
+AGENTS = {Gate.INVESTIGATE: "investigator", Gate.IMPLEMENT: "implementer", Gate.REVIEW: "reviewer"}
 TEXT_AGENT = "scribe"
 _MARKER = re.compile(r"\[backlog:a([0-9]{1,15})\]")
 
@@ -44,6 +44,11 @@ def request_command(action: Action) -> str:
 def prompt_line(action: Action) -> str:
     """All that a parent or `claude -p` says to a sub-agent; the marker ties it to its ticket, gate and budget."""
     return f"Read {action.brief} and do what it says. [backlog:{action.id}]"
+
+
+def description(action: Action) -> str:
+    """`T-1 REVIEW #2`: how a session's list of sub-agents shows it."""
+    return f"{action.ticket} {action.gate} #{action.attempt}"
 
 
 def marked_action(prompt: str) -> int | None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Gate, Tier
+from backlog_ops.domain.investigations import INVESTIGATION_SCHEMA
 from backlog_ops.domain.plans import Plan
+from backlog_ops.domain.settings import Reviewer
 from backlog_ops.domain.verdicts import VERDICT_SCHEMA
 from backlog_ops.llm.types import Prompt
 from backlog_ops.run.actions import check_command, hand_in_path, request_command, submit_command
 from backlog_ops.run.context import Context
-from backlog_ops.run.prompts import fenced
-from backlog_ops.run.rows import Action, TicketState, Verdict
+from backlog_ops.run.failures import Failure
+from backlog_ops.run.prompts import fenced, listing
+from backlog_ops.run.repository_view import RepositoryView
+from backlog_ops.run.rows import Action, TicketState
 
 
 def _head(ticket: TicketState, action: Action, worktree: Path) -> list[str]:
@@ -29,6 +34,12 @@ def _head(ticket: TicketState, action: Action, worktree: Path) -> list[str]:
     ]
 
 
+def _failures(failures: Sequence[Failure]) -> list[str]:
+    return [
+        line for failure in failures for line in (f"### {failure.heading}", "", fenced("failure", failure.detail), "")
+    ]
+
+
 def implement_brief(
     ticket: TicketState,
     action: Action,
@@ -36,7 +47,7 @@ def implement_brief(
     plan: Plan,
     allowed: Sequence[str],
     rules: Sequence[str],
-    failures: Sequence[Verdict],
+    failures: Sequence[Failure],
     for_session: bool,
 ) -> str:
     """`for_session`: a parent session starts the sub-agent, which then says itself that it is done."""
@@ -56,8 +67,7 @@ def implement_brief(
     ]
     if failures:
         lines += ["## What failed before", "", "The worktree holds the work of the failed attempt: go on from it.", ""]
-    for verdict in failures:
-        lines += [f"### Attempt {verdict.attempt}, {verdict.gate}", "", fenced("failure", verdict.detail), ""]
+        lines += _failures(failures)
     lines += ["## Plan", "", fenced("plan", _plan_text(plan)), ""]
     lines += ["## Ticket", "", fenced("ticket", ticket.text), ""]
     return "\n".join(lines)
@@ -93,21 +103,31 @@ def _plan_text(plan: Plan) -> str:
     )
 
 
+@dataclass(frozen=True)
+class ReviewEvidence:
+    """What code found out about a change, for the eyes of its reviewers."""
+
+    gate_output: str
+    diff: str
+    warnings: Sequence[str]  # tests that are gone or weaker, files that shrank, by name
+
+
 def review_brief(
     ticket: TicketState,
     action: Action,
     worktree: Path,
     plan: Plan,
+    reviewer: Reviewer,
     threshold: int,
-    gate_output: str,
-    diff: str,
-    failures: Sequence[Verdict],
+    evidence: ReviewEvidence,
+    failures: Sequence[Failure],
     granted: Sequence[str],
     rules: Sequence[str],
 ) -> str:
     """Everything the reviewer needs in one file: one Read instead of many turns."""
     lines = [
         *_head(ticket, action, worktree),
+        f"Tree: {action.tree}",
         f"Verdict file: {hand_in_path(action, worktree)}",
         "",
         "## Do",
@@ -115,7 +135,8 @@ def review_brief(
         "1. Judge whether the diff does what the ticket asks, completely and correctly: behaviour against each "
         "acceptance criterion, edge cases, error paths, security, tests that would fail without the change.",
         "2. Read a file of the worktree only where the diff is not enough.",
-        "3. Write the verdict file: one JSON object of this schema, nothing else.",
+        "3. Write the verdict file: one JSON object of this schema, nothing else. `tree` is the one named above: it "
+        "says which state of the files you judged.",
         "4. Answer with one line: the verdict and the number of findings.",
         "",
         "APPROVED means: you would merge it as it is. Every finding cites a line that exists (file relative to the "
@@ -128,22 +149,59 @@ def review_brief(
         "```",
         "",
     ]
-    for verdict in failures:
-        lines += [
-            f"## An earlier attempt failed ({verdict.gate}, attempt {verdict.attempt})",
-            "",
-            fenced("failure", verdict.detail),
-            "",
-        ]
+    if reviewer.focus:
+        lines += [f"## Your part ({reviewer.name}; others review the same diff)", "", reviewer.focus, ""]
+    if failures:
+        lines += ["## Earlier attempts failed", "", *_failures(failures)]
+    if evidence.warnings:
+        lines += ["## What the change takes away: is each of these right?", ""]
+        lines += [fenced("warnings", "\n".join(f"- {warning}" for warning in evidence.warnings)), ""]
     if rules:
         lines += ["## Project rules that bind this change", "", *[f"- {worktree / rule}" for rule in rules], ""]
     if granted:
         lines += ["## Files beyond the plan, which the implementer asked for", "", *[f"- {p}" for p in granted], ""]
     lines += ["## Ticket", "", fenced("ticket", ticket.text), ""]
     lines += ["## Plan", "", fenced("plan", _plan_text(plan)), ""]
-    lines += ["## Gate output", "", fenced("output", gate_output), ""]
-    lines += ["## Diff", "", fenced("diff", diff), ""]
+    lines += ["## Gate output", "", fenced("output", evidence.gate_output), ""]
+    lines += ["## Diff", "", fenced("diff", evidence.diff), ""]
     return "\n".join(lines)
+
+
+def investigation_brief(
+    ticket: TicketState, action: Action, worktree: Path, questions: Sequence[str], seen: RepositoryView
+) -> str:
+    """An open question for an agent that reads and answers, nothing else."""
+    return "\n".join(
+        [
+            *_head(ticket, action, worktree),
+            f"Answer file: {hand_in_path(action, worktree)}",
+            "",
+            "## Do",
+            "",
+            "1. Find out what the questions below ask, in the files of the worktree. Change nothing there.",
+            "2. Write the answer file: one JSON object of this schema, nothing else. Every question is either answered, "
+            "with evidence (file relative to the worktree, line, exact quote), or named as open with the reason. Do not "
+            "guess: what only a person can decide is open.",
+            "3. Answer with one line: how many are answered and how many open.",
+            "",
+            "```json",
+            json.dumps(INVESTIGATION_SCHEMA),
+            "```",
+            "",
+            "## Questions",
+            "",
+            fenced("questions", "\n".join(f"- {question}" for question in questions)),
+            "",
+            "## Ticket",
+            "",
+            fenced("ticket", ticket.text),
+            "",
+            "## Repository",
+            "",
+            fenced("repository", listing(seen.paths)),
+            "",
+        ]
+    )
 
 
 def text_action_brief(ticket: TicketState, action: Action, worktree: Path, system: str, user: str, schema: str) -> str:
@@ -186,9 +244,11 @@ def open_text_action(
     rule: str,
     prompt: Prompt,
     schema: Mapping[str, Any],
+    said: str,
 ) -> None:
-    """Hand a text gate to a sub-agent (rules.md: "else a `haiku` sub-agent")."""
+    """Hand a text gate to a sub-agent (rules.md: "else a `haiku` sub-agent"); `said` tells people."""
     worktree = ctx.worktree_path(ticket)
     action = ctx.store.add_action(ticket, gate, max(1, ticket.attempt), tier, rule)
     text = text_action_brief(ticket, action, worktree, prompt.system, prompt.user, json.dumps(schema))
-    ctx.open_action(ticket, action, write_brief(ctx, ticket, action, text), hand_in_path(action, worktree))
+    brief = write_brief(ctx, ticket, action, text)
+    ctx.store.open_actions(ticket, [ctx.opening(ticket, action, brief, hand_in_path(action, worktree))], [said])

@@ -19,6 +19,7 @@ from typing import Any
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.domain.shapes import as_object
+from backlog_ops.domain.usage_limits import UsageLimit
 from backlog_ops.errors import UnreachableError
 from backlog_ops.llm.steps import find_claude
 from backlog_ops.money.claude_usage import result_of_cli, usage_of_cli
@@ -27,6 +28,7 @@ from backlog_ops.run.actions import agent_name, check_command, prompt_line, requ
 from backlog_ops.run.agent_process import AgentProcess
 from backlog_ops.run.commands import STOP_CHECK_SECONDS
 from backlog_ops.run.context import Context
+from backlog_ops.run.pauses import LimitReachedError, limit_of_cause
 from backlog_ops.run.processes import StoppedError, without_git_bindings
 from backlog_ops.run.progress import budget_left
 from backlog_ops.run.rows import Action
@@ -51,6 +53,7 @@ class _End:
 
     cause: str | None
     cut_off: bool
+    limit: UsageLimit | None = None
 
 
 class ClaudeAgents:
@@ -67,7 +70,7 @@ class ClaudeAgents:
     def __call__(self, ctx: Context, action: Action) -> str | None:
         """Run one action to its end, book what it cost, and say why it is worthless, or None.
 
-        Raises StoppedError when the run is stopped meanwhile.
+        Raises StoppedError when the run is stopped meanwhile, LimitReachedError when a usage limit ended it.
         """
         agent = AgentProcess.of(action)
         ticket = ctx.store.ticket(action.run, action.ticket)
@@ -75,7 +78,7 @@ class ClaudeAgents:
             if agent.is_running:
                 ctx.say(ticket, f"{action.gate} #{action.attempt}: its agent from before is still at work")
             end = _see_out(ctx, action, agent)
-            if not end.cut_off:
+            if not end.cut_off and end.limit is None:
                 return end.cause
         if action.hand_in:
             Path(action.hand_in).unlink(missing_ok=True)  # the host refuses to write over a file nobody has read
@@ -85,7 +88,10 @@ class ClaudeAgents:
             env={**_DEFAULTS, **without_git_bindings(ctx.environ), **_ENVIRONMENT, **_bash_limits(ctx)},
             prompt=prompt_line(action),
         )
-        return _see_out(ctx, action, agent).cause
+        end = _see_out(ctx, action, agent)
+        if end.limit is not None:
+            raise LimitReachedError(end.limit)
+        return end.cause
 
     def _argv(self, ctx: Context, action: Action) -> list[str]:
         folder = Path(action.brief).parent
@@ -138,7 +144,8 @@ def _see_out(ctx: Context, action: Action, agent: AgentProcess) -> _End:
         raise StoppedError(f"{action.id}: stopped before the agent's end")
     if cut_off and timed_out:
         return _End(f"no end after {limit:g} s (llmOps.timeouts.agentSeconds)", cut_off)
-    return _End(_worthless(result, agent.exit_code, stderr), cut_off)
+    cause = _worthless(result, agent.exit_code, stderr)
+    return _End(cause, cut_off, limit_of_cause(ctx, cause, result) if cause else None)
 
 
 def end_agents(ctx: Context, actions: Iterable[Action]) -> None:

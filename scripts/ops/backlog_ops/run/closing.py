@@ -7,6 +7,7 @@ from backlog_ops.run import worktrees
 from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.context import Context
 from backlog_ops.run.marks import sync_mark
+from backlog_ops.run.questions import answer_about, ask_person
 from backlog_ops.run.rows import Run
 from backlog_ops.run.session_agents import give_up
 from backlog_ops.run.steps import Step
@@ -16,24 +17,53 @@ from backlog_ops.run.text_gates import first_line
 def finish(ctx: Context, run: Run) -> None:
     """All waves are over: deliver what was merged, end the run, then remove what is no longer needed.
 
-    In this order, so that a kill leaves at most something for `clean` to do.
+    In this order, so that a kill leaves at most something for `clean` to do. Where a person has to say yes first,
+    the run stays open with that question.
     """
-    line = _deliver(ctx, run)
+    tip = ctx.git.commit_of(run.ref)
+    if tip is not None and tip != run.base_commit and _must_ask(ctx, run, tip):
+        question = f"merge {_commits(ctx, run, tip)} of run {run.id} into {run.base_branch}?"
+        ask_person(ctx.store, run, question, tip)
+        return
+    line = _deliver(ctx, run, tip)
     counts = ctx.store.step_counts(run.id)
     done, total = counts.get(Step.DONE, 0), sum(counts.values())
     ctx.store.end_run(run.id, "done", f"run {run.id}: {done} of {total} tickets done · {line}")
-    worktrees.remove_all(ctx, run)
-    _delete_delivered_branch(ctx, run)
+    _sweep(ctx, run)
     sync_mark(ctx)
 
 
-def _deliver(ctx: Context, run: Run) -> str:
-    tip, base = ctx.git.commit_of(run.ref), ctx.git.commit_of(run.base_ref)
+def _sweep(ctx: Context, run: Run) -> None:
+    """The folder goes last: where it is left, a kill came in between, and `tidy` does the rest."""
+    _delete_delivered_branch(ctx, run)
+    worktrees.remove_all(ctx, run)
+
+
+def tidy(ctx: Context) -> None:
+    """Remove what a kill at the very end of the last run has left."""
+    run = ctx.store.last_run()
+    if run is not None and run.state == "done" and (ctx.work_folder / "worktrees" / run.id).is_dir():
+        _sweep(ctx, run)
+
+
+def _must_ask(ctx: Context, run: Run, tip: str) -> bool:
+    merging = ctx.settings.merging
+    return merging.into_base and merging.asks_first and answer_about(ctx.store, run.id, tip) is None
+
+
+def _deliver(ctx: Context, run: Run, tip: str | None) -> str:
+    base = ctx.git.commit_of(run.base_ref)
     if tip is None:
         return f"{run.branch} is gone; nothing was delivered"
     if tip == run.base_commit:
         return f"{run.base_branch} is unchanged"
     by_hand = f"`git merge {run.branch}` brings the commits in"
+    if base is not None and ctx.git.is_ancestor(tip, base):  # a kill after the merge and before the end
+        return f"{run.base_branch} is {_commits(ctx, run, tip)} ahead"
+    if not ctx.settings.merging.into_base:
+        return f"{_commits(ctx, run, tip)} on {run.branch} (backlog.mergeInto: branch); {by_hand}"
+    if answer_about(ctx.store, run.id, tip) == "no":
+        return f"not merged into {run.base_branch}, as you said; {by_hand}"
     if base is None or not ctx.git.is_ancestor(base, tip):
         return f"{run.base_branch} moved on meanwhile; {by_hand}"
     try:

@@ -1,7 +1,8 @@
 """The configured commands of a repository, run in a worktree: the LINT gate and `backlog-ops check`.
 
-A command passes by exit code 0 and nothing else. Not found, killed by a signal, over its time limit: failures.
-An argv is run as it is, never through a shell; its whole process group ends with it.
+A command passes by exit code 0 and nothing else. Not found, killed by a signal, over its time limit, printing
+without end: failures. So is a test command whose runner says that no test ran. An argv is run as it is, never
+through a shell; its whole process group ends with it. What it prints is looked at as it comes and never stored.
 """
 
 from __future__ import annotations
@@ -9,23 +10,46 @@ from __future__ import annotations
 import json
 import os
 import re
+import selectors
 import shutil
 import subprocess
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from backlog_ops.run.processes import StoppedError, end_group, without_git_bindings
+from backlog_ops.domain.ran_tests import RanTests, plain
+from backlog_ops.domain.text import UNSAFE
+from backlog_ops.run.processes import StoppedError, end_group, own_group, without_git_bindings
 
 PROBE_FOLDER = Path(__file__).resolve().parent / "import_probe"
 KEPT_HEAD_LINES = 60
+KEPT_ERROR_LINES = 30  # with the marks of what is left out, an excerpt has about 160 lines at most
 KEPT_TAIL_LINES = 60
 MAX_LINE = 400
+MAX_OUTPUT = 64 * 1024 * 1024  # bytes
 STOP_CHECK_SECONDS = 0.2
+TEST_COMMAND = "testCommand"  # the one that has to run a test
+
+_CHUNK = 64 * 1024
+_PIPE_CHUNKS = 16  # a pipe holds 1 MB at most
+_LINE_BYTES = MAX_LINE * 4
+_BEFORE_ERROR, _AFTER_ERROR = 2, 4
+
+# Words first: most lines have none, and looking for them is far cheaper than the pattern.
+_ERROR_WORDS = ("error", "fail", "fatal", "panic", "exception", "traceback", "not ok", "e  ", "✖", "✗", "✘", "×", "●")
+_ERROR = re.compile(
+    r"(?<![\w/.-])(?i:errors?|fatal|fail(?:ed|ures?|s)?|panic(?:ked)?|traceback|exception)(?![\w/-]|\.\w)"
+    r"|[a-z](?:Error|Exception)\b|^\s*(?:not ok\b|[✖✗✘×●]|E {2,}\S)"
+)
+_NO_ERROR = re.compile(
+    r"(?i:\b(?:0|no|zero) (?:errors?|fail\w*|exceptions?)\b|\b(?:errors|failures|failed)[:=] *0\b)"
+    r"|^\s*(?:[✓✔√]|ok \d|PASS\b)|\b(?:PASSED|passed|ok)\b[ \[\d%\]]*$"
+)
 
 
 @dataclass(frozen=True)
@@ -95,14 +119,15 @@ def _run_one(
     stopping: threading.Event | None,
 ) -> CommandResult:
     started = time.monotonic()
+    tests = RanTests()
+    output = _Output(tests)
     with tempfile.TemporaryDirectory(prefix="backlog-ops-") as scratch:
         imports = Path(scratch) / "imports"
-        with open(Path(scratch) / "output", "w+b") as output:
-            env = _checked_environment(environ, imports, base, worktree)
-            problem = _execute(argv, worktree, timeout, env, output, stopping)
-            text = _excerpt(output)
-        problem = problem or _import_problem(argv, imports)
-    return CommandResult(name, argv, problem, text, time.monotonic() - started)
+        env = _checked_environment(environ, imports, base, worktree)
+        problem = _execute(argv, worktree, timeout, env, output, stopping) or _import_problem(argv, imports)
+    if name == TEST_COMMAND:
+        problem = problem or tests.problem
+    return CommandResult(name, argv, problem, output.excerpt.text(), time.monotonic() - started)
 
 
 def _checked_environment(environ: Mapping[str, str], report: Path, base: Path, worktree: Path) -> dict[str, str]:
@@ -123,62 +148,148 @@ def _execute(
     cwd: Path,
     timeout: float,
     env: Mapping[str, str],
-    output: IO[bytes],
+    output: _Output,
     stopping: threading.Event | None,
 ) -> str:
-    try:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        return f"cannot run {argv[0]}: {error.strerror or error}"
-    try:
-        code = _wait(process, timeout, stopping)
-    finally:
-        end_group(process)
-    if code is None:
-        return f"no end after {timeout:g} s (qualityGates.timeoutSeconds)"
-    if code < 0:
-        return f"killed by signal {-code}"
-    return f"exit code {code}" if code else ""
-
-
-def _wait(process: subprocess.Popen[bytes], timeout: float, stopping: threading.Event | None) -> int | None:
-    """The exit code; None when the time is over. Raises StoppedError."""
-    deadline = time.monotonic() + timeout
-    while True:
+    with ExitStack() as stack:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         try:
-            return process.wait(min(STOP_CHECK_SECONDS, max(0.0, deadline - time.monotonic())))
-        except subprocess.TimeoutExpired:
+            process = stack.enter_context(own_group(argv, minded=True, cwd=cwd, env=env, **pipes))
+        except OSError as error:
+            return f"cannot run {argv[0]}: {error.strerror or error}"
+        assert process.stdout is not None
+        pipe = stack.enter_context(process.stdout)
+        os.set_blocking(pipe.fileno(), False)
+        try:
+            code = _follow(process, pipe.fileno(), output, timeout, stopping)
+        finally:
+            end_group(process)
+        output.read_what_is_left(pipe.fileno())
+    if code:
+        return f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+    if output.size > MAX_OUTPUT:
+        return f"printed more than {MAX_OUTPUT // 1024**2} MB"
+    return f"no end after {timeout:g} s (qualityGates.timeoutSeconds)" if code is None else ""
+
+
+def _follow(
+    process: subprocess.Popen[bytes], pipe: int, output: _Output, timeout: float, stopping: threading.Event | None
+) -> int | None:
+    """The exit code; None when the time is over or too much was printed. Raises StoppedError."""
+    deadline = time.monotonic() + timeout
+    is_open = True
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while (code := process.poll()) is None:
             if stopping is not None and stopping.is_set():
-                raise StoppedError("stopped before the command ended") from None
-            if time.monotonic() >= deadline:
-                return None
+                raise StoppedError("stopped before the command ended")
+            left = deadline - time.monotonic()
+            if left <= 0 or output.size > MAX_OUTPUT:
+                break
+            pause = min(STOP_CHECK_SECONDS, left)
+            if not is_open:  # it closed its output and goes on
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(pause)
+            elif selector.select(pause):
+                is_open = output.read(pipe)
+    return code
 
 
-def _excerpt(output: IO[bytes]) -> str:
-    """The first lines (first errors) and the last ones (the summary) of what was printed."""
-    output.seek(0)
-    head: list[str] = []
-    tail: list[str] = []
-    left_out = 0
-    for raw in output:
-        line = raw[: MAX_LINE * 4].decode("utf-8", "replace").rstrip()[:MAX_LINE]
-        if len(head) < KEPT_HEAD_LINES:
-            head.append(line)
-            continue
-        tail.append(line)
-        if len(tail) > KEPT_TAIL_LINES:
-            tail.pop(0)
-            left_out += 1
-    middle = [f"… {left_out} lines left out …"] if left_out else []
-    return "\n".join([*head, *middle, *tail])
+class _Output:
+    """What a command prints, line by line, in bounded memory: of a long line only the beginning is kept."""
+
+    def __init__(self, tests: RanTests) -> None:
+        self.size = 0  # bytes
+        self.excerpt = _Excerpt()
+        self._tests = tests
+        self._begun = b""
+        self._raw: bytes | None = None
+        self._line = ""
+
+    def read(self, pipe: int) -> bool:
+        """Take what waits in `pipe`, which does not block. False at its end."""
+        try:
+            chunk = os.read(pipe, _CHUNK)
+        except BlockingIOError:
+            return True
+        self.size += len(chunk)
+        *lines, begun = (self._begun + chunk).split(b"\n")
+        for line in lines:
+            self._take(line)
+        self._begun = begun[begun.rfind(b"\r", 0, -1) + 1 :][:_LINE_BYTES]
+        return bool(chunk)
+
+    def read_what_is_left(self, pipe: int) -> None:
+        """Bounded: a process that left the group may hold the pipe and go on writing."""
+        for _ in range(_PIPE_CHUNKS):
+            if not self.read(pipe):
+                break
+        if self._begun:
+            self._take(self._begun)
+
+    def _take(self, raw: bytes) -> None:
+        if raw != self._raw:  # a command that never ends prints one line over and over
+            self._raw = raw
+            shown = raw.rstrip(b"\r").rpartition(b"\r")[2]  # a progress bar overwrites its line
+            self._line = plain(shown[:_LINE_BYTES].decode("utf-8", "replace"))
+            self._tests.add(self._line)
+        self.excerpt.add(self._line)
+
+
+class _Excerpt:
+    """The first lines, the first errors with the lines around them, and the last lines (the summary)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._kept: dict[int, str] = {}
+        self._last: deque[str] = deque(maxlen=KEPT_TAIL_LINES)
+        self._errors: set[str] = set()
+        self._error_ends = 0  # the number of the last line that belongs to an error
+
+    def add(self, line: str) -> None:
+        number = self._count
+        self._count += 1
+        self._last.append(line)
+        if number < KEPT_HEAD_LINES:
+            self._kept[number] = line
+        elif len(self._kept) < KEPT_HEAD_LINES + KEPT_ERROR_LINES:
+            if self._is_new_error(line):
+                self._error_ends = number + _AFTER_ERROR
+                for back in range(_BEFORE_ERROR, 0, -1):
+                    self._kept.setdefault(number - back, self._last[-1 - back])
+            if number <= self._error_ends:
+                self._kept[number] = line
+
+    def _is_new_error(self, line: str) -> bool:
+        if not _looks_like_error(line):
+            return False
+        without_numbers = re.sub(r"\d+", "", line)  # times and counters make one message many
+        known = without_numbers in self._errors
+        self._errors.add(without_numbers)
+        return not known
+
+    def text(self) -> str:
+        lines = {**self._kept, **dict(enumerate(self._last, self._count - len(self._last)))}
+        shown: list[str] = []
+        following = 0
+        for number in sorted(lines):
+            if number > following:
+                shown.append(f"… {number - following} lines left out …".replace(" 1 lines", " 1 line"))
+            shown.append(_readable(lines[number]))
+            following = number + 1
+        return "\n".join(shown)
+
+
+def _looks_like_error(line: str) -> bool:
+    lowered = line.lower()
+    if not any(word in lowered for word in _ERROR_WORDS):
+        return False
+    return bool(_ERROR.search(line)) and not _NO_ERROR.search(line)
+
+
+def _readable(line: str) -> str:
+    """The line without what a terminal or a text file cannot hold, cut to its first MAX_LINE characters."""
+    return UNSAFE.sub(lambda found: found.group() if found.group() == "\t" else "\ufffd", line[:MAX_LINE])
 
 
 def _import_problem(argv: tuple[str, ...], report: Path) -> str:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.host_models import alias_for
@@ -15,7 +15,7 @@ from backlog_ops.domain.settings import Settings
 from backlog_ops.errors import RepositoryError, RunStateError
 from backlog_ops.run.git import Git
 from backlog_ops.run.rows import Action, Run, TicketState
-from backlog_ops.run.store import Store
+from backlog_ops.run.store import OpenAction, Store
 from backlog_ops.storage.locations import WORK_FOLDER_NAME
 
 if TYPE_CHECKING:  # parsing a ticket needs YAML: 15 ms that `next` does not pay
@@ -69,27 +69,14 @@ class Context:
     def action_folder(self, ticket: TicketState, action_id: str) -> Path:
         return self.work_folder / "runs" / ticket.run / ticket.id / action_id
 
-    def open_action(
-        self,
-        ticket: TicketState,
-        action: Action,
-        brief: Path,
-        hand_in: Path | None,
-        write_set: Sequence[str] = (),
-        **changes: Any,
-    ) -> None:
-        """Show an action to drivers and guards; `changes` are those of its ticket."""
+    def opening(
+        self, ticket: TicketState, action: Action, brief: Path, hand_in: Path | None, write_set: Sequence[str] = ()
+    ) -> OpenAction:
+        """What drivers and guards are to know of an action whose brief is written."""
         if hand_in is not None:
             hand_in.unlink(missing_ok=True)  # nobody has been asked yet: whoever laid it there was not asked
-        self.store.open_action(
-            action,
-            brief,
-            hand_in,
-            host_model=alias_for(action.tier, self.settings.llm_ops.models.by_tier),
-            worktree=self.worktree_path(ticket),
-            write_set=write_set,
-            **changes,
-        )
+        host_model = alias_for(action.tier, self.settings.llm_ops.models.by_tier)
+        return OpenAction(action.number, brief, hand_in, host_model, self.worktree_path(ticket), write_set)
 
     def open_run(self) -> Run:
         run = self.store.open_run()
@@ -111,7 +98,7 @@ class Context:
         from backlog_ops.domain.routing import History, route
 
         parsed = self.parsed(ticket)
-        history = History(ticket.fails, ticket.attempt)
+        history = History(ticket.fails, ticket.attempt - ticket.forgiven)
         return route(gate, parsed.tags, parsed.complexity, history, self.settings.llm_ops.routing)
 
     def say(self, ticket: TicketState, text: str) -> None:

@@ -14,6 +14,7 @@ from backlog_ops.errors import RunStateError
 RUN = "backlog-ops run"
 WORKER = "backlog-ops worker"
 CLEAN = "backlog-ops clean"
+UNDO = "backlog-ops undo"
 # `holder` has to take the lock for a moment to see whether it is free; that must not refuse a driver.
 _TRIES = 10
 _BETWEEN_TRIES_SECONDS = 0.01

@@ -11,28 +11,33 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, Protocol
 
-from backlog_ops.errors import BacklogError
+from backlog_ops.errors import BacklogError, SurroundingsError
 from backlog_ops.run import wave_gates
 from backlog_ops.run.closing import finish
 from backlog_ops.run.context import Context
-from backlog_ops.run.gates import commit, implement, lint, plan, review
+from backlog_ops.run.gates import commit, implement, investigate, lint, merge, plan, review
 from backlog_ops.run.gates.outcome import park
+from backlog_ops.run.journal import MOST_CUTS
+from backlog_ops.run.pauses import LimitReachedError, pause, resumed
+from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget
 from backlog_ops.run.processes import StoppedError
-from backlog_ops.run.progress import action_of, has_work, open_action_of, over_budget
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.session_agents import wrong_model
 from backlog_ops.run.steps import Step
+from backlog_ops.run.store import OvertakenError
+from backlog_ops.run.surroundings import surroundings_problem
 from backlog_ops.run.text_gates import first_line
 
 GateStep = Callable[[Context, Run, TicketState], None]
 _STEPS: dict[Step, GateStep] = {
     Step.PREPARE: plan.prepare,
+    Step.INVESTIGATE: investigate.step,
     Step.PLAN: plan.step,
     Step.IMPLEMENT: implement.step,
     Step.LINT: lint.step,
     Step.REVIEW: review.step,
     Step.COMMIT: commit.step,
-    Step.MERGE: commit.merge,
+    Step.MERGE: merge.step,
 }
 
 
@@ -43,19 +48,24 @@ class AgentRunner(Protocol):
 
 
 def work(ctx: Context, run_id: str, jobs: int, agents: AgentRunner | None) -> None:
-    """Go on with a run until it has ended or, without `agents`, until only agents are waited for."""
+    """Go on with a run until it has ended, a person is asked or a usage limit is reached; without `agents`, until
+    only agents are waited for. Raises SurroundingsError when the machine does not let it go on.
+    """
     while True:
         run = ctx.store.run(run_id)
-        if run.state != "open" or ctx.stopping.is_set():
+        if run.state != "open" or ctx.stopping.is_set() or not resumed(ctx, run):
             return
         if run.wave == 0:
+            ctx.store.begin_step(run, "plan-waves")
             wave_gates.plan_the_waves(ctx, run)
             continue
         wave = ctx.store.tickets(run_id, run.wave)
         if not wave:
+            ctx.store.begin_step(run, "deliver")
             finish(ctx, run)
             return
         if all(ticket.step.is_final for ticket in wave):
+            ctx.store.begin_step(run, "close-wave")
             wave_gates.close_wave(ctx, run)
             continue
         _work_on_wave(ctx, run, wave, jobs, agents)
@@ -75,36 +85,59 @@ def _work_on_wave(ctx: Context, run: Run, wave: list[TicketState], jobs: int, ag
 
 
 def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner | None) -> None:
-    while not ctx.stopping.is_set() and ctx.store.run(run.id).state == "open":
+    while not ctx.stopping.is_set():
+        now = ctx.store.run(run.id)
+        if now.state != "open" or is_paused(ctx, now):
+            return
         ticket = ctx.store.ticket(run.id, ticket_id)
         if ticket.step.is_final:
             return
-        action = open_action_of(ctx, ticket)
+        waited_for = open_actions_of(ctx, ticket)
         over = over_budget(ctx, run, ticket)
         if over:
-            park(ctx, ticket, over, action)
-        elif action is None:
+            park(ctx, ticket, over, waited_for)
+        elif not waited_for:
             _guarded(ctx, ticket, _step, run, ticket)
         elif agents is None:
             return
         else:
-            _guarded(ctx, ticket, _run_agent, agents, action)
+            _run_agents(ctx, ticket, agents, waited_for)
 
 
 def _step(ctx: Context, run: Run, ticket: TicketState) -> None:
     """What comes next for a ticket; what another model than the routed one handed in is not even looked at."""
-    action = action_of(ctx, ticket)
-    wrong = wrong_model(ctx, action) if action is not None and action.state == "handed-in" else None
+    cuts = ctx.store.begin_step(run, ticket.step.value, ticket)
+    if cuts >= MOST_CUTS:
+        park(ctx, ticket, f"the engine was killed {cuts} times at {ticket.step}; does that need too much memory?")
+        return
+    handed_in = actions_of(ctx, ticket)
+    wrong = next(filter(None, (wrong_model(ctx, action) for action in handed_in)), None)
     if wrong and ctx.settings.llm_ops.mismatch_fails:
-        park(ctx, ticket, f"{wrong}; mend that, or set llmOps.onModelMismatch to warn", action)
+        park(ctx, ticket, f"{wrong}; mend that, or set llmOps.onModelMismatch to warn", handed_in)
         return
     if wrong:
         ctx.say(ticket, f"warning: {wrong}")
     _STEPS[ticket.step](ctx, run, ticket)
 
 
+def _run_agents(ctx: Context, ticket: TicketState, agents: AgentRunner, actions: list[Action]) -> None:
+    """Side by side, such as several reviewers of one diff."""
+    if len(actions) == 1:
+        _guarded(ctx, ticket, _run_agent, agents, actions[0])
+        return
+    with ThreadPoolExecutor(max_workers=len(actions)) as pool:
+        futures = [pool.submit(_guarded, ctx, ticket, _run_agent, agents, action) for action in actions]
+        for future in futures:
+            future.result()
+
+
 def _run_agent(ctx: Context, agents: AgentRunner, action: Action) -> None:
-    ctx.store.hand_in(action, agents(ctx, action))
+    try:
+        cause = agents(ctx, action)
+    except LimitReachedError as reached:  # nobody's failure: the action stays open
+        pause(ctx, action.run, reached.limit)
+        return
+    ctx.store.hand_in(action, cause)
 
 
 _Arguments = ParamSpec("_Arguments")
@@ -117,18 +150,29 @@ def _guarded(
     *args: _Arguments.args,
     **options: _Arguments.kwargs,
 ) -> None:
-    """One step. What goes wrong in it parks this ticket and no other; what is stopped stays where it was."""
+    """One step. What goes wrong in it parks this ticket and no other; what is stopped stays where it was.
+
+    Raises SurroundingsError where the machine is the trouble, not the ticket: that stops the run as it is.
+    """
     try:
         step(ctx, *args, **options)
-    except StoppedError:
+    except (StoppedError, OvertakenError):
+        ctx.store.stop_step(ticket)
         return
-    except BacklogError as error:
-        reason = first_line(error)
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"internal error at {ticket.step}: {type(error).__name__}: {error} ({where.name}:{where.lineno})"
+        trouble = surroundings_problem(error)
+        if trouble is not None:
+            raise SurroundingsError(trouble) from error
+        reason = _reason(ticket, error)
     else:
         return
     ticket = ctx.store.ticket(ticket.run, ticket.id)
     if not ticket.step.is_final and not ctx.stopping.is_set():
-        park(ctx, ticket, reason, open_action_of(ctx, ticket))
+        park(ctx, ticket, reason, open_actions_of(ctx, ticket))
+
+
+def _reason(ticket: TicketState, error: Exception) -> str:
+    if isinstance(error, BacklogError):
+        return first_line(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"internal error at {ticket.step}: {type(error).__name__}: {error} ({where.name}:{where.lineno})"

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backlog_ops.errors import RepositoryError, UnreachableError
-from backlog_ops.run.processes import end_group, without_git_bindings
+from backlog_ops.errors import RepositoryError, SurroundingsError, UnreachableError
+from backlog_ops.run.processes import own_group, without_git_bindings
+from backlog_ops.run.stale_locks import freed, is_shared, lock_in_the_way, still_locked
+from backlog_ops.run.surroundings import git_problem, unwritable
+from backlog_ops.storage.locations import find_repository
 
 BINARY_PROBE_BYTES = 8_000  # as git itself decides
+LOCK_TRIES = 3
+_THE_MACHINES_SIGNALS: dict[int, str] = {
+    signal.SIGKILL: "perhaps for want of memory; free some",
+    signal.SIGXFSZ: "a file became too large; raise the limit (ulimit -f)",
+}
+# What changes a worktree must not go on beside the next engine. `merge` does so in the user's own checkout: ended
+# half-way it would leave that half changed, so it is let finish.
+_CHANGES_A_WORKTREE = frozenset({"add", "apply", "checkout", "checkout-index", "commit", "rebase", "reset", "worktree"})
 
 
 class GitError(RepositoryError):
@@ -26,6 +38,7 @@ class GitError(RepositoryError):
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment without what would redirect git or make it wait for somebody."""
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_EDITOR": "true"}
+    quiet["LANGUAGE"] = "en"  # what git says is read; its hooks keep their locale
     return {**without_git_bindings(environ), **quiet}
 
 
@@ -46,35 +59,63 @@ class Git:
         check: bool = True,
         timeout: float | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run `git ARGS`, at most `timeout` seconds.
+        """Run `git ARGS`, at most `timeout` seconds; a lock that is in the way is waited for.
 
         Raises GitError on a non-zero exit (unless check=False) and when the time is up, UnreachableError without
-        git. In a session of its own: Ctrl-C in the terminal stops the engine, which then lets git finish.
+        git, SurroundingsError where the machine is the trouble.
         """
+        verb = next((arg for arg in args if not arg.startswith("-")), "")
+        done = self._once(args, verb in _CHANGES_A_WORKTREE, stdin, env, timeout)
+        for _ in range(LOCK_TRIES if verb != "rebase" else 0):  # a rebase that has begun cannot be begun again
+            lock = lock_in_the_way(_said(done), self.folder)
+            if lock is None or not freed(lock):
+                break
+            done = self._once(args, verb in _CHANGES_A_WORKTREE, stdin, env, timeout)
+        if done.returncode != 0:
+            self._blame_the_machine(verb, done, check)
+            if check:
+                said = _said(done).splitlines()
+                raise GitError(f"git {verb}: {said[0] if said else f'exit {done.returncode}'}", said[1:6])
+        return done
+
+    def _once(
+        self,
+        args: Sequence[str],
+        minded: bool,
+        stdin: bytes | None,
+        env: Mapping[str, str] | None,
+        timeout: float | None,
+    ) -> subprocess.CompletedProcess[bytes]:
         command = ["git", "-C", str(self.folder), *args]
-        pipe = subprocess.PIPE
+        pipes = {
+            "stdin": subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL if stdin is None else pipe,
-                stdout=pipe,
-                stderr=pipe,
-                env={**environment(os.environ), **(env or {})},
-                start_new_session=True,
-            )
+            with own_group(command, minded, env={**environment(os.environ), **(env or {})}, **pipes) as process:
+                stdout, stderr = process.communicate(stdin, timeout)
         except FileNotFoundError:
             raise UnreachableError("git: not found on the PATH; install git 2.25 or newer") from None
-        try:
-            stdout, stderr = process.communicate(stdin, timeout)
         except subprocess.TimeoutExpired:
             raise GitError(f"git {args[0]}: no end after {timeout:g} s; a hook or a passphrase that waits?") from None
-        finally:
-            if process.returncode is None:
-                end_group(process)
-        if check and process.returncode != 0:
-            said = (stderr or stdout).decode("utf-8", "replace").strip().splitlines()
-            raise GitError(f"git {args[0]}: {said[0] if said else f'exit {process.returncode}'}", said[1:6])
         return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+    def _blame_the_machine(self, verb: str, done: subprocess.CompletedProcess[bytes], check: bool) -> None:
+        """Raise SurroundingsError where that is why git failed, GitError where git was ended before it could answer."""
+        lock = lock_in_the_way(_said(done), self.folder)
+        found = find_repository(self.folder) if check else None
+        problem = git_problem(_said(done), self.folder, [found[1], self.folder] if found else ())
+        if check and problem is None and lock is not None and is_shared(lock):
+            problem = still_locked(lock)
+        if problem is None and -done.returncode in _THE_MACHINES_SIGNALS:
+            problem = f"git {verb}: was ended, {_THE_MACHINES_SIGNALS[-done.returncode]}, then the same command goes on"
+        if problem is not None:
+            raise SurroundingsError(problem)
+        if lock is not None and check:
+            raise GitError(f"git {verb}: {still_locked(lock)}")
+        if done.returncode < 0:
+            raise GitError(f"git {verb}: ended by signal {-done.returncode}")
 
     def text(self, *args: str, **options: object) -> str:
         """stdout of `git ARGS`, decoded, without the final newline."""
@@ -118,6 +159,24 @@ class Git:
         excludes = [f":(top,exclude,literal){path}" for path in binary]
         patch = self.run("diff", *options, old, new, "--", ":/", *excludes).stdout.decode("utf-8", "replace")
         return patch + "".join(f"Binary file {path} differs; its content is not shown.\n" for path in binary)
+
+    def changed_lines(self, old: str, new: str) -> list[bytes]:
+        """What a change adds and removes, without where: the same before and after a rebase that merged nothing."""
+        options = ("-U0", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary")
+        patch = self.run("diff", *options, old, new).stdout
+        return [line for line in patch.split(b"\n") if not line.startswith((b"@@ ", b"index "))]
+
+    def commit_template(self) -> str:
+        """What `commit.template` puts into every message, without its comments; "" where there is none."""
+        named = self.text("config", "--type=path", "--get", "commit.template", check=False)
+        if not named:
+            return ""
+        try:
+            lines = (self.folder / named).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return ""  # `git commit` itself would refuse; with a message of its own it does not look
+        mark = self.text("config", "--get", "core.commentChar", check=False) or "#"
+        return "\n".join(line for line in lines if not line.startswith(mark)).strip()
 
     def _is_binary(self, tree: str, path: str) -> bool:
         return b"\0" in (self.file_at(tree, path) or b"")[:BINARY_PROBE_BYTES]
@@ -191,6 +250,10 @@ class Git:
     def worktrees(self) -> list[Path]:
         lines = self.text("worktree", "list", "--porcelain").splitlines()
         return [Path(line[len("worktree ") :]) for line in lines if line.startswith("worktree ")]
+
+
+def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+    return (done.stderr or done.stdout).decode("utf-8", "replace").strip()
 
 
 def open_repository(start: Path) -> Git:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import subprocess
 import time
@@ -15,13 +16,15 @@ from backlog_ops.domain.host_models import must_name_frontier
 from backlog_ops.errors import RunStateError
 from backlog_ops.money.transcripts import find_subagents_folder, last_model
 from backlog_ops.run import agent_rows
-from backlog_ops.run.actions import LAUNCHER, prompt_line, session_agent_name
+from backlog_ops.run.actions import LAUNCHER, description, prompt_line, session_agent_name
 from backlog_ops.run.agent_process import AgentProcess
 from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import RUN, DrivenError, holder
 from backlog_ops.run.marks import sync_mark
-from backlog_ops.run.progress import has_work, run_limit
-from backlog_ops.run.rows import Action, Run, SessionAgent
+from backlog_ops.run.pauses import clock_time
+from backlog_ops.run.progress import has_work, is_paused, run_limit
+from backlog_ops.run.questions import open_question
+from backlog_ops.run.rows import Action, Question, Run, SessionAgent
 from backlog_ops.run.session_agents import look, own_session, watch
 from backlog_ops.run.steps import Step
 
@@ -49,12 +52,16 @@ def hand_over(ctx: Context, run: Run, limit_seconds: float, patient: bool = Fals
         _pick_up_files(ctx, run)
         run = advance(ctx, run, deadline)
         answer = describe(ctx, run)
-        if not (patient and _waits(answer) and time.monotonic() < deadline):
+        if not (patient and _waits(answer) and not is_paused(ctx, run) and time.monotonic() < deadline):
             break
         time.sleep(PATIENT_POLL_SECONDS)
     session = own_session(ctx)
     if session:  # a hook that hands over later need not say the same again
         agent_rows.note_asked(ctx.store, run.id, session)
+    if run.state != "open":
+        from backlog_ops.run.closing import tidy  # 14 ms that an open run's `next` does not pay
+
+        tidy(ctx)
     sync_mark(ctx)
     return answer
 
@@ -167,12 +174,33 @@ def describe(ctx: Context, run: Run) -> dict[str, Any]:
     said = {"run": run.id, "wave": run.wave, "say": headline(ctx, run)}
     if run.state != "open":
         return {**said, "actions": [{"do": "done", "summary": run.summary or f"run {run.id} was {run.state}"}]}
+    if is_paused(ctx, run):
+        return {**said, "actions": [_pause(ctx, run)]}
+    asked = open_question(ctx.store, run.id)
+    if asked is not None:
+        return {**said, "actions": [_ask(asked)]}
     open_actions = ctx.store.actions(run.id, "open")
     at_work = {agent.action for agent in agent_rows.at_work(ctx.store, run.id)}
     # Agents that a killed `backlog-ops run` left at work are waited for: nobody may do the same a second time.
     at_work |= {action.number for action in open_actions if AgentProcess.of(action).is_at_work}
     actions = [_agent(ctx, action) for action in open_actions if action.number not in at_work]
     return {**said, "actions": actions or [_wait(ctx, run, sorted(at_work))]}
+
+
+def _pause(ctx: Context, run: Run) -> dict[str, Any]:
+    """The session is under the same limit as its sub-agents: it says so and stops; the run goes on later."""
+    until = run.paused_until or 0.0
+    return {
+        "do": "wait",
+        "seconds": max(1, math.ceil(until - ctx.clock())),
+        "why": f"usage limit until {clock_time(until)}: {run.paused_why}",
+        "until": clock_time(until),
+    }
+
+
+def _ask(asked: Question) -> dict[str, Any]:
+    answers = {said: f"{shlex.quote(str(LAUNCHER))} submit {asked.id} --answer {said}" for said in ("yes", "no")}
+    return {"id": asked.id, "do": "ask", "question": asked.text, "answers": answers}
 
 
 def _wait(ctx: Context, run: Run, at_work: Sequence[int]) -> dict[str, Any]:
@@ -200,7 +228,7 @@ def _agent(ctx: Context, action: Action) -> dict[str, Any]:
     return {
         **answer,
         "run_in_background": False,
-        "description": f"{action.ticket} {action.gate} #{action.attempt}",
+        "description": description(action),
         "prompt": prompt_line(action),
     }
 
@@ -213,6 +241,7 @@ def _parent_model(ctx: Context) -> str | None:
 
 _DOING = {
     Step.PREPARE: "preparing",
+    Step.INVESTIGATE: "investigating",
     Step.PLAN: "planning",
     Step.IMPLEMENT: "implementing",
     Step.LINT: "in lint",

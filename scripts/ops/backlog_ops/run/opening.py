@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
 from backlog_ops.domain.gates import TicketStatus
@@ -20,13 +20,15 @@ from backlog_ops.errors import (
 )
 from backlog_ops.run.backlog import BacklogFiles, read_backlog
 from backlog_ops.run.context import Context
+from backlog_ops.run.failures import as_history, failures_of
 from backlog_ops.run.git import GitError
 from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
+from backlog_ops.run.surroundings import check_surroundings
+from backlog_ops.run.worktrees import kept_ref
 
 _NOT_READY = {
-    TicketStatus.NEEDS_INVESTIGATION: "needs-investigation: its status says so",
     TicketStatus.BLOCKED: "blocked: its status says so",
     TicketStatus.COMPLETED: "its status is completed, but it lies in pending/",
 }
@@ -133,8 +135,15 @@ def _done_elsewhere(ctx: Context) -> dict[str, str]:
     return found
 
 
-def open_run(ctx: Context, wanted: Sequence[str], max_nanousd: int | None) -> Run:
-    """Open a run on a branch of its own. Nothing is written unless everything holds."""
+def open_run(
+    ctx: Context,
+    wanted: Sequence[str],
+    max_nanousd: int | None,
+    earlier: Mapping[str, TicketState] | None = None,
+) -> Run:
+    """Open a run on a branch of its own; `earlier` are tickets that go on from an ended run. Nothing is written
+    unless everything holds.
+    """
     other = ctx.store.open_run()
     if other is not None:
         raise RunStateError(
@@ -144,6 +153,7 @@ def open_run(ctx: Context, wanted: Sequence[str], max_nanousd: int | None) -> Ru
     if max_nanousd is not None and max_nanousd <= 0:
         raise BudgetError("--max-usd: nothing is left to spend; give an amount above 0")
     branch, commit = check_repository(ctx)
+    check_surroundings(ctx)
     selection = select(ctx, wanted)
     if not selection.tickets:
         raise FindingsError("no ticket is ready", [f"{i}: {reason}" for i, reason in selection.skipped.items()])
@@ -164,7 +174,9 @@ def open_run(ctx: Context, wanted: Sequence[str], max_nanousd: int | None) -> Ru
         summary=None,
     )
     ctx.make_work_folder()
-    ctx.store.begin(run, [_state(run, ticket) for ticket in selection.tickets])
+    states = [_state(run, ticket) for ticket in selection.tickets]
+    states = [_carried_over(ctx, state, earlier[state.id]) if earlier else state for state in states]
+    ctx.store.begin(run, states)
     for ticket_id, reason in selection.skipped.items():
         ctx.store.say(run.id, f"left out: {reason}", ticket_id)
     sync_mark(ctx)
@@ -191,5 +203,16 @@ def _state(run: Run, ticket: Ticket) -> TicketState:
         approved_tree=None,
         message=None,
         commit_id=None,
-        granted="[]",
+    )
+
+
+def _carried_over(ctx: Context, state: TicketState, earlier: TicketState) -> TicketState:
+    """With what an earlier run left: its work, what failed, and its plan while the ticket says the same."""
+    same = earlier.text == state.text
+    return replace(
+        state,
+        plan=earlier.plan if same else None,
+        answers=earlier.answers if same else None,
+        carried=ctx.git.commit_of(kept_ref(earlier)),
+        history=as_history(failures_of(ctx.store, earlier)),
     )

@@ -4,34 +4,46 @@ from __future__ import annotations
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.run.context import Context
+from backlog_ops.run.questions import open_question
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.steps import Step
 
-_AGENT_GATES = {Step.PLAN: Gate.PLAN, Step.IMPLEMENT: Gate.IMPLEMENT, Step.REVIEW: Gate.REVIEW}
+_AGENT_GATES = {
+    Step.INVESTIGATE: Gate.INVESTIGATE,
+    Step.PLAN: Gate.PLAN,
+    Step.IMPLEMENT: Gate.IMPLEMENT,
+    Step.REVIEW: Gate.REVIEW,
+}
 
-_BUYING = frozenset({Step.PREPARE, Step.PLAN, Step.IMPLEMENT, Step.REVIEW})
+_BUYING = frozenset({Step.PREPARE, *_AGENT_GATES})
 
 
-def action_of(ctx: Context, ticket: TicketState) -> Action | None:
-    """The agent action this ticket waits for, or whose hand-in is to be judged next."""
+def actions_of(ctx: Context, ticket: TicketState) -> list[Action]:
+    """The agent actions this ticket waits for, or whose hand-ins are to be judged next."""
     gate = _AGENT_GATES.get(ticket.step)
-    return ctx.store.current_action(ticket, gate) if gate else None
+    return ctx.store.current_actions(ticket, gate) if gate else []
 
 
-def open_action_of(ctx: Context, ticket: TicketState) -> Action | None:
-    """The agent action this ticket waits for."""
-    action = action_of(ctx, ticket)
-    return action if action is not None and action.state == "open" else None
+def open_actions_of(ctx: Context, ticket: TicketState) -> list[Action]:
+    """The agent actions this ticket waits for."""
+    return [action for action in actions_of(ctx, ticket) if action.state == "open"]
 
 
 def has_work(ctx: Context, run: Run) -> bool:
-    """Whether the engine itself can go on, without any agent."""
+    """Whether the engine itself can go on, without any agent or person."""
+    if is_paused(ctx, run):
+        return False
     if run.wave == 0:
         return True
     wave = ctx.store.tickets(run.id, run.wave)
-    return all(t.step.is_final for t in wave) or any(
-        not t.step.is_final and open_action_of(ctx, t) is None for t in wave
-    )
+    if not wave:
+        return open_question(ctx.store, run.id) is None
+    return all(t.step.is_final for t in wave) or any(not t.step.is_final and not open_actions_of(ctx, t) for t in wave)
+
+
+def is_paused(ctx: Context, run: Run) -> bool:
+    """Whether a usage limit has not been reset yet."""
+    return run.paused_until is not None and ctx.clock() < run.paused_until
 
 
 def budget_left(ctx: Context, run: Run, ticket: TicketState) -> int:

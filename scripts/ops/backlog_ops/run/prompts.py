@@ -56,13 +56,27 @@ def wave_plan_prompt(tickets: Sequence[Ticket], completed: Sequence[str], max_sl
     )
 
 
+def listing(paths: Sequence[str]) -> str:
+    more = [f"… and {len(paths) - LISTED_PATHS} more"] if len(paths) > LISTED_PATHS else []
+    return "\n".join([*paths[:LISTED_PATHS], *more])
+
+
+def contents(files: Mapping[str, str]) -> str:
+    return "\n\n".join(f"--- {path}\n{text}" for path, text in files.items())
+
+
 def plan_prompt(
-    project: str, ticket: Ticket, paths: Sequence[str], files: Mapping[str, str], rules: Mapping[str, str]
+    project: str,
+    ticket: Ticket,
+    paths: Sequence[str],
+    files: Mapping[str, str],
+    rules: Mapping[str, str],
+    answers: str | None = None,
 ) -> Prompt:
-    """`paths`: what the repository holds; `files` and `rules`: path → content, already cut to size."""
-    shown = "\n\n".join(f"--- {path}\n{text}" for path, text in {**rules, **files}.items())
-    listing = "\n".join(paths[:LISTED_PATHS])
-    more = f"\n… and {len(paths) - LISTED_PATHS} more" if len(paths) > LISTED_PATHS else ""
+    """`paths`: what the repository holds; `files` and `rules`: path → content, already cut to size; `answers`: what
+    an investigator found out.
+    """
+    found_out = f"{fenced('answers', answers)}\n\n" if answers else ""
     return Prompt(
         system=(
             "You plan the implementation of one ticket so completely that a small model can carry it out without "
@@ -70,8 +84,8 @@ def plan_prompt(
         ),
         user=(
             f"Project: {project}\n\n{fenced('ticket', ticket.text)}\n\n"
-            f"{fenced('repository', listing + more)}\n\n"
-            f"{fenced('files', shown)}\n\n"
+            f"{found_out}{fenced('repository', listing(paths))}\n\n"
+            f"{fenced('files', contents({**rules, **files}))}\n\n"
             "Answer with:\n"
             '- "files": every file to touch, tests included: path relative to the repository, action create, modify '
             "or delete, and its purpose. Nothing outside this list may be changed later.\n"

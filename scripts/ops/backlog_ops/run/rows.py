@@ -1,9 +1,9 @@
-"""Rows of the run database as values: runs, tickets, actions, verdicts, events."""
+"""Rows of the run database as values: runs, tickets, actions, verdicts, questions, events."""
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backlog_ops.domain.gates import Gate, Tier
@@ -24,6 +24,8 @@ class Run:
     max_nanousd: int | None
     summary: str | None
     ended_at: float | None = None
+    paused_until: float | None = None
+    paused_why: str | None = None
 
     @property
     def ref(self) -> str:
@@ -55,7 +57,14 @@ class TicketState:
     approved_tree: str | None
     message: str | None
     commit_id: str | None
-    granted: str  # JSON: paths beyond the plan that an implementer asked for and got
+    granted: str = "[]"  # JSON: paths beyond the plan that an implementer asked for and got
+    parked_at: str | None = None  # the step that `retry` goes on with
+    forgiven: int = 0  # attempts before the last `retry`
+    asked_again: int = 0  # the newest action when it was retried: what died before does not count
+    history: str = "[]"  # JSON: what failed in an earlier run
+    carried: str | None = None  # the commit that holds its work of an earlier run
+    questions: str | None = None  # JSON: what a plan left open
+    answers: str | None = None  # JSON: what the investigator found out
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,16 @@ class Action:
     state: str  # open | handed-in | closed
     cause: str | None
     host_model: str | None  # the Agent tool's alias for its tier
+    reviewer: str | None  # which of reviewPipeline.reviewers
+    tree: str | None  # the tree hash it judges
 
     @property
     def id(self) -> str:
         return f"a{self.number}"
+
+    def as_dead(self, cause: str) -> Action:
+        """The same, ended without a usable hand-in."""
+        return replace(self, cause=cause)
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,21 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a run asks a person."""
+
+    number: int
+    run: str
+    text: str
+    tip: str  # the commit that the answer is about
+    answer: str | None  # yes | no; None: not answered yet
+
+    @property
+    def id(self) -> str:
+        return f"q{self.number}"
+
+
+@dataclass(frozen=True)
 class Event:
     number: int
     at: float
@@ -133,6 +163,10 @@ def ticket_of(row: sqlite3.Row) -> TicketState:
 def action_of(row: sqlite3.Row) -> Action:
     values = {name: row[name] for name in Action.__dataclass_fields__}
     return Action(**{**values, "gate": Gate(values["gate"]), "tier": Tier(values["tier"])})
+
+
+def question_of(row: sqlite3.Row) -> Question:
+    return Question(**{name: row[name] for name in Question.__dataclass_fields__})
 
 
 def agent_of(row: sqlite3.Row) -> SessionAgent:

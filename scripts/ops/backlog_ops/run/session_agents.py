@@ -27,6 +27,7 @@ from backlog_ops.money.transcripts import (
 from backlog_ops.run import agent_rows
 from backlog_ops.run.actions import marked_action
 from backlog_ops.run.context import Context
+from backlog_ops.run.pauses import limit_of_cause, pause
 from backlog_ops.run.rows import Action, Run, SessionAgent
 
 QUIET_SECONDS = 2.0  # a transcript of an older host that has said its last word and rests so long is complete
@@ -59,11 +60,15 @@ def watch(ctx: Context, run: Run) -> list[SessionAgent]:
 
 def note_end(ctx: Context, agent: SessionAgent, cause: str | None = None) -> None:
     """It has ended, and its action with it. Where nobody names a `cause`, its transcript may: older hosts call
-    completed what an API error has ended.
+    completed what an API error has ended. A usage limit pauses the run instead.
     """
     known = identified(ctx, agent)
     error = read_transcript(known.transcript).error if known.transcript else ""
-    agent_rows.end(ctx.store, known, cause or error or None, hands_in=True)
+    why = cause or error or None
+    limit = limit_of_cause(ctx, error or why) if why else None
+    if limit is not None:  # nobody's failure: the action stays open
+        pause(ctx, ctx.store.action(agent.action).run, limit)
+    agent_rows.end(ctx.store, known, why, hands_in=limit is None)
 
 
 def _look_for_end(ctx: Context, agent: SessionAgent) -> None:

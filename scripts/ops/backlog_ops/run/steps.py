@@ -10,6 +10,7 @@ from backlog_ops.domain.gates import Gate
 class Step(enum.Enum):
     WAITING = "waiting"  # its wave has not begun
     PREPARE = "prepare"  # make the worktree
+    INVESTIGATE = "investigate"  # open an action, or judge what was found out
     PLAN = "plan"
     IMPLEMENT = "implement"  # open an action, or inspect what was handed in
     LINT = "lint"
@@ -26,6 +27,7 @@ class Step(enum.Enum):
     @property
     def gate(self) -> Gate | None:
         return {
+            Step.INVESTIGATE: Gate.INVESTIGATE,
             Step.PLAN: Gate.PLAN,
             Step.IMPLEMENT: Gate.IMPLEMENT,
             Step.LINT: Gate.LINT,

@@ -10,12 +10,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.errors import RunStateError
 from backlog_ops.money import ledger
+from backlog_ops.run import journal
 from backlog_ops.run.rows import Action, Event, Run, TicketState, Verdict, action_of, run_of, ticket_of
 from backlog_ops.run.steps import Step
 from backlog_ops.storage.database import connect
@@ -24,6 +26,22 @@ from backlog_ops.storage.database import connect
 def _printable(text: str) -> str:
     """File names need not be UTF-8; what is kept about them is."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+class OvertakenError(RunStateError):
+    """A ticket no longer stands where a step found it: parked, undone or done by somebody else meanwhile."""
+
+
+@dataclass(frozen=True)
+class OpenAction:
+    """What drivers and guards are to know of an action: its brief, and what its agent may write."""
+
+    number: int
+    brief: Path
+    hand_in: Path | None
+    host_model: str
+    worktree: Path
+    write_set: Sequence[str] = ()
 
 
 class Store:
@@ -63,7 +81,7 @@ class Store:
         return run_of(rows[0]) if rows else None
 
     def last_run(self) -> Run | None:
-        rows = self.rows("SELECT * FROM run ORDER BY created_at DESC, id DESC LIMIT 1")
+        rows = self.rows("SELECT * FROM run ORDER BY rowid DESC LIMIT 1")
         return run_of(rows[0]) if rows else None
 
     def run(self, run_id: str) -> Run:
@@ -73,7 +91,7 @@ class Store:
         return run_of(rows[0])
 
     def ended_runs(self) -> list[Run]:
-        return [run_of(row) for row in self.rows("SELECT * FROM run WHERE state <> 'open' ORDER BY created_at")]
+        return [run_of(row) for row in self.rows("SELECT * FROM run WHERE state <> 'open' ORDER BY rowid")]
 
     def begin(self, run: Run, tickets: Sequence[TicketState]) -> None:
         """Open a run with its tickets. Raises RunStateError when another run is open."""
@@ -85,10 +103,11 @@ class Store:
                     (run.id, run.created_at, run.top, run.base_branch, run.base_commit, run.branch, run.max_nanousd),
                 )
                 db.executemany(
-                    "INSERT INTO ticket (run, id, path, title, text, position, step, reason)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO ticket (run, id, path, title, text, position, step, plan, history, carried, answers)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [
-                        (run.id, t.id, t.path, t.title, t.text, position, t.step.value, t.reason)
+                        (run.id, t.id, t.path, t.title, t.text, position, t.step.value)
+                        + (t.plan, t.history, t.carried, t.answers)
                         for position, t in enumerate(tickets)
                     ],
                 )
@@ -99,47 +118,25 @@ class Store:
                 "`backlog-ops next` goes on with it, `backlog-ops abort` ends it"
             ) from None
 
-    def set_waves(self, run_id: str, waves: Sequence[Sequence[str]], skipped: dict[str, str], source: str) -> None:
-        """Write the accepted wave plan and open wave 1."""
-        with self.transaction() as db:
-            for number, ids in enumerate(waves, start=1):
-                db.executemany(
-                    "UPDATE ticket SET wave = ? WHERE run = ? AND id = ?",
-                    [(number, run_id, ticket_id) for ticket_id in ids],
-                )
-            db.executemany(
-                "UPDATE ticket SET step = 'parked', reason = ? WHERE run = ? AND id = ?",
-                [(reason, run_id, ticket_id) for ticket_id, reason in skipped.items()],
-            )
-            db.execute("UPDATE run SET wave_source = ? WHERE id = ?", (source, run_id))
-            self._open_wave(db, run_id, 1)
-
-    def close_wave(self, run_id: str, wave: int, summary: str, said: str) -> None:
-        """Keep the summary of a wave and open the next one, together: neither happens twice."""
-        with self.transaction() as db:
-            db.execute(
-                "UPDATE run SET summary = coalesce(summary || char(10), '') || ? WHERE id = ?", (summary, run_id)
-            )
-            self._say(db, run_id, None, said)
-            self._open_wave(db, run_id, wave + 1)
-
-    @staticmethod
-    def _open_wave(db: sqlite3.Connection, run_id: str, number: int) -> None:
-        db.execute("UPDATE run SET wave = ? WHERE id = ?", (number, run_id))
-        db.execute(
-            "UPDATE ticket SET step = 'prepare' WHERE run = ? AND wave = ? AND step = 'waiting'",
-            (run_id, number),
-        )
-
     def end_run(self, run_id: str, state: str, said: str) -> None:
         """Close a run; `said`, its last line, ends its summary."""
         with self.transaction() as db:
             db.execute(
-                "UPDATE run SET state = ?, ended_at = ?, summary = coalesce(summary || char(10), '') || ? WHERE id = ?",
+                "UPDATE run SET state = ?, ended_at = ?, paused_until = NULL, paused_why = NULL,"
+                " summary = coalesce(summary || char(10), '') || ? WHERE id = ?",
                 (state, self.clock(), said, run_id),
             )
             db.execute("UPDATE action SET state = 'closed' WHERE run = ? AND state <> 'closed'", (run_id,))
-            self._say(db, run_id, None, said)
+            journal.settled(db, run_id, None)
+            self.say_within(db, run_id, None, said)
+
+    def pause(self, run_id: str, until: float | None, why: str | None, said: str) -> None:
+        """Let nothing be bought before `until` (Unix seconds), a usage limit's reset; None: go on."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE run SET paused_until = ?, paused_why = ? WHERE id = ? AND state = 'open'", (until, why, run_id)
+            )
+            self.say_within(db, run_id, None, said)
 
     # -- tickets
 
@@ -174,7 +171,9 @@ class Store:
     def update_ticket(self, ticket: TicketState, **changes: Any) -> TicketState:
         """Write `changes` and return the new row. Values are those of TicketState's fields."""
         with self.transaction() as db:
-            self._update_ticket(db, ticket.run, ticket.id, changes)
+            self._change(db, ticket, changes)
+            if "step" in changes:
+                journal.settled(db, ticket.run, ticket.id)
         return self.ticket(ticket.run, ticket.id)
 
     def settle(
@@ -182,94 +181,104 @@ class Store:
         ticket: TicketState,
         said: str,
         *,
-        action: Action | None = None,
-        cause: str | None = None,
+        closing: Sequence[Action] = (),
         verdict: Verdict | None = None,
         **changes: Any,
     ) -> TicketState:
-        """What a gate found out, where the ticket stands now, what people are told and the end of the action
-        it came from: all or nothing, so that a kill can neither judge twice nor skip a judgement.
+        """What a gate found out, where the ticket stands now, what people are told and the end of the actions
+        it came from (each with its `cause`, where it was worthless): all or nothing, so that a kill can neither judge
+        twice nor skip a judgement. Raises OvertakenError when somebody else has moved the ticket meanwhile.
         """
         with self.transaction() as db:
+            self._change(db, ticket, changes)
             if verdict is not None:
                 db.execute(
                     "INSERT OR REPLACE INTO verdict (run, ticket, attempt, gate, tier, passed, tree, detail, at)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        ticket.run,
-                        ticket.id,
-                        verdict.attempt,
-                        verdict.gate.value,
-                        verdict.tier.value,
-                        int(verdict.passed),
-                        verdict.tree,
-                        _printable(verdict.detail),
-                        self.clock(),
-                    ),
+                    (ticket.run, ticket.id, verdict.attempt, verdict.gate.value, verdict.tier.value)
+                    + (int(verdict.passed), verdict.tree, _printable(verdict.detail), self.clock()),
                 )
-            self._update_ticket(db, ticket.run, ticket.id, changes)
-            if action is not None:
-                self._close_action(db, action, cause)
-            self._say(db, ticket.run, ticket.id, said)
+            for action in closing:
+                db.execute(
+                    "UPDATE action SET state = 'closed', cause = coalesce(?, cause) WHERE number = ?",
+                    (_printable(action.cause) if action.cause else None, action.number),
+                )
+            journal.settled(db, ticket.run, ticket.id)
+            self.say_within(db, ticket.run, ticket.id, said)
         return self.ticket(ticket.run, ticket.id)
 
     @staticmethod
-    def _update_ticket(db: sqlite3.Connection, run_id: str, ticket_id: str, changes: Mapping[str, Any]) -> None:
-        for key, value in changes.items():
-            plain = _printable(value) if isinstance(value, str) else getattr(value, "value", value)
-            db.execute(f"UPDATE ticket SET {key} = ? WHERE run = ? AND id = ?", (plain, run_id, ticket_id))
+    def _change(db: sqlite3.Connection, ticket: TicketState, changes: Mapping[str, Any]) -> None:
+        """Write `changes` of a ticket that still stands where `ticket` says."""
+        values = [_printable(v) if isinstance(v, str) else getattr(v, "value", v) for v in changes.values()]
+        columns = ", ".join(f"{key} = ?" for key in changes) or "step = step"
+        done = db.execute(
+            f"UPDATE ticket SET {columns} WHERE run = ? AND id = ? AND step = ?",
+            (*values, ticket.run, ticket.id, ticket.step.value),
+        )
+        if done.rowcount != 1:
+            raise OvertakenError(f"{ticket.id}: is no longer at {ticket.step}; somebody else has moved it")
+
+    def begin_step(self, run: Run, step: str, ticket: TicketState | None = None) -> int:
+        """The write-ahead record of a step; returns how often the engine has died in it."""
+        with self.transaction() as db:
+            attempt = ticket.attempt if ticket else run.wave
+            return journal.begin(db, run.id, ticket.id if ticket else None, step, attempt, self.clock())
+
+    def stop_step(self, ticket: TicketState) -> None:
+        """The step of a ticket was stopped in good order; the next engine does it again."""
+        with self.transaction() as db:
+            journal.stopped(db, ticket.run, ticket.id)
 
     # -- actions
 
-    def add_action(self, ticket: TicketState, gate: Gate, attempt: int, tier: Tier, rule: str) -> Action:
-        """Reserve an action's number; its brief is written next, then `open_action` shows it to the driver."""
+    def add_action(
+        self,
+        ticket: TicketState,
+        gate: Gate,
+        attempt: int,
+        tier: Tier,
+        rule: str,
+        *,
+        reviewer: str | None = None,
+        tree: str | None = None,
+    ) -> Action:
+        """Reserve an action's number; its brief is written next, then `open_actions` shows it to the driver."""
         with self.transaction() as db:
             cursor = db.execute(
-                "INSERT INTO action (run, ticket, gate, attempt, tier, rule, brief, state, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, '', 'closed', ?)",
-                (ticket.run, ticket.id, gate.value, attempt, tier.value, rule, self.clock()),
+                "INSERT INTO action (run, ticket, gate, attempt, tier, rule, reviewer, tree, brief, state, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', 'closed', ?)",
+                (ticket.run, ticket.id, gate.value, attempt, tier.value, rule, reviewer, tree, self.clock()),
             )
         number = cursor.lastrowid
         return self.action(int(number or 0))
 
-    def open_action(
-        self,
-        action: Action,
-        brief: Path,
-        hand_in: Path | None,
-        *,
-        host_model: str,
-        worktree: Path,
-        write_set: Sequence[str],
-        **ticket_changes: Any,
-    ) -> Action:
-        """Show the action to drivers and guards, together with what that changes about its ticket."""
+    def open_actions(
+        self, ticket: TicketState, opening: Sequence[OpenAction], said: Sequence[str], **changes: Any
+    ) -> None:
+        """Show actions to drivers and guards, together with what that changes about their ticket."""
         with self.transaction() as db:
-            db.execute(
-                "UPDATE action SET state = 'open', brief = ?, hand_in = ?, host_model = ?, worktree = ?, write_set = ?"
-                " WHERE number = ?",
-                (
-                    str(brief),
-                    str(hand_in) if hand_in else None,
-                    host_model,
-                    str(worktree),
-                    json.dumps(list(write_set)),
-                    action.number,
-                ),
-            )
-            for key, value in ticket_changes.items():
+            self._change(db, ticket, changes)
+            for new in opening:
                 db.execute(
-                    f"UPDATE ticket SET {key} = ? WHERE run = ? AND id = ?",
-                    (value, action.run, action.ticket),
+                    "UPDATE action SET state = 'open', brief = ?, hand_in = ?, host_model = ?, worktree = ?,"
+                    " write_set = ? WHERE number = ?",
+                    (str(new.brief), str(new.hand_in) if new.hand_in else None, new.host_model, str(new.worktree))
+                    + (json.dumps(list(new.write_set)), new.number),
                 )
-        return self.action(action.number)
+            journal.settled(db, ticket.run, ticket.id)
+            for line in said:
+                self.say_within(db, ticket.run, ticket.id, line)
 
     def grant(self, action: Action, paths: Sequence[str], granted: Sequence[str], said: str) -> None:
         """Let an open action write `paths`; `granted` is all that its ticket was granted so far."""
         with self.transaction() as db:
             db.execute("UPDATE action SET write_set = ? WHERE number = ?", (json.dumps(list(paths)), action.number))
-            self._update_ticket(db, action.run, action.ticket, {"granted": json.dumps(list(granted))})
-            self._say(db, action.run, action.ticket, said)
+            db.execute(
+                "UPDATE ticket SET granted = ? WHERE run = ? AND id = ?",
+                (_printable(json.dumps(list(granted))), action.run, action.ticket),
+            )
+            self.say_within(db, action.run, action.ticket, said)
 
     def action(self, number: int) -> Action:
         rows = self.rows("SELECT * FROM action WHERE number = ?", number)
@@ -288,28 +297,41 @@ class Store:
             for row in self.rows("SELECT * FROM action WHERE run = ? AND state = ? ORDER BY number", run_id, state)
         ]
 
-    def current_action(self, ticket: TicketState, gate: Gate) -> Action | None:
-        """The ticket's action of this gate that is open or handed in; there is one at most."""
+    def current_actions(self, ticket: TicketState, gate: Gate) -> list[Action]:
+        """The ticket's actions of this gate that are open or handed in: one, or one a reviewer."""
         rows = self.rows(
-            "SELECT * FROM action WHERE run = ? AND ticket = ? AND gate = ? AND state <> 'closed'"
-            " ORDER BY number DESC LIMIT 1",
+            "SELECT * FROM action WHERE run = ? AND ticket = ? AND gate = ? AND state <> 'closed' ORDER BY number",
             ticket.run,
             ticket.id,
             gate.value,
         )
-        return action_of(rows[0]) if rows else None
+        return [action_of(row) for row in rows]
 
-    def died(self, ticket: TicketState, gate: Gate, attempt: int) -> int:
-        """How many actions of this gate and attempt ended without a usable hand-in."""
+    def current_action(self, ticket: TicketState, gate: Gate) -> Action | None:
+        """The same for a gate that asks one agent at a time."""
+        return next(iter(self.current_actions(ticket, gate)), None)
+
+    def died(self, ticket: TicketState, gate: Gate, reviewer: str | None = None) -> int:
+        """How many actions of this gate, in this attempt and since the last `retry`, ended without a usable hand-in."""
         rows = self.rows(
-            "SELECT count(*) FROM action WHERE run = ? AND ticket = ? AND gate = ? AND attempt = ?"
-            " AND state = 'closed' AND cause IS NOT NULL",
+            "SELECT count(*) FROM action WHERE run = ? AND ticket = ? AND gate = ? AND attempt = ? AND number > ?"
+            " AND reviewer IS ? AND state = 'closed' AND cause IS NOT NULL",
             ticket.run,
             ticket.id,
             gate.value,
-            attempt,
+            max(1, ticket.attempt),
+            ticket.asked_again,
+            reviewer,
         )
         return int(rows[0][0])
+
+    def newest_action(self) -> int:
+        return int(self.rows("SELECT coalesce(max(number), 0) FROM action")[0][0])
+
+    def actions_of(self, ticket: TicketState) -> list[Action]:
+        """All actions that anybody was asked for, in order."""
+        sql = "SELECT * FROM action WHERE run = ? AND ticket = ? AND brief <> '' ORDER BY number"
+        return [action_of(row) for row in self.rows(sql, ticket.run, ticket.id)]
 
     def hand_in(self, action: Action, cause: str | None = None) -> None:
         """The sub-agent is done; `cause` says why its attempt is worthless, where it is."""
@@ -318,12 +340,6 @@ class Store:
                 "UPDATE action SET state = 'handed-in', cause = ?, ended_at = ? WHERE number = ? AND state = 'open'",
                 (cause, self.clock(), action.number),
             )
-
-    @staticmethod
-    def _close_action(db: sqlite3.Connection, action: Action, cause: str | None) -> None:
-        db.execute(
-            "UPDATE action SET state = 'closed', cause = coalesce(?, cause) WHERE number = ?", (cause, action.number)
-        )
 
     # -- verdicts
 
@@ -338,7 +354,7 @@ class Store:
                 row["detail"],
             )
             for row in self.rows(
-                "SELECT * FROM verdict WHERE run = ? AND ticket = ? ORDER BY attempt, at",
+                "SELECT * FROM verdict WHERE run = ? AND ticket = ? ORDER BY attempt, rowid",
                 ticket.run,
                 ticket.id,
             )
@@ -359,9 +375,10 @@ class Store:
     def say(self, run_id: str, text: str, ticket: str | None = None) -> None:
         """A line for people, in the order in which things happened."""
         with self.transaction() as db:
-            self._say(db, run_id, ticket, text)
+            self.say_within(db, run_id, ticket, text)
 
-    def _say(self, db: sqlite3.Connection, run_id: str, ticket: str | None, text: str) -> None:
+    def say_within(self, db: sqlite3.Connection, run_id: str, ticket: str | None, text: str) -> None:
+        """The same inside a transaction, together with what it is about."""
         db.execute(
             "INSERT INTO event (run, at, ticket, text) VALUES (?, ?, ?, ?)",
             (run_id, self.clock(), ticket, _printable(text)),

@@ -9,6 +9,7 @@ from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.routing import entry_tier
 from backlog_ops.domain.tickets import Ticket
 from backlog_ops.domain.waves import WavePlan, check_wave_plan, parse_wave_plan, plan_waves
+from backlog_ops.run import wave_rows
 from backlog_ops.run.backlog import completed_ids, first_committed
 from backlog_ops.run.context import Context
 from backlog_ops.run.progress import run_left
@@ -32,8 +33,8 @@ def plan_the_waves(ctx: Context, run: Run) -> None:
         added = {ticket.id: ages[ticket.path] for ticket in tickets if ticket.path in ages}
         plan = plan_waves(tickets, completed, added, ctx.settings.backlog)
     waves = [[slot.id for slot in wave] for wave in plan.waves]
-    ctx.store.set_waves(run.id, waves, {skip.id: skip.reason for skip in plan.skipped}, source)
-    ctx.store.say(run.id, f"WAVE_PLAN · {len(waves)} waves for {len(tickets)} tickets · {source}")
+    said = f"WAVE_PLAN · {len(waves)} waves for {len(tickets)} tickets · {source}"
+    wave_rows.set_waves(ctx.store, run.id, waves, {skip.id: skip.reason for skip in plan.skipped}, source, said)
 
 
 def _make_branch(ctx: Context, run: Run) -> None:
@@ -76,7 +77,7 @@ def close_wave(ctx: Context, run: Run) -> None:
     done = sum(state.step is Step.DONE for state in states)
     heading = f"wave {run.wave}: {done} of {len(states)} done"
     summary = f"{heading}. {answer.text.strip()}" if answer else f"{heading}."
-    ctx.store.close_wave(run.id, run.wave, summary, f"SUMMARY · {heading} · {line if answer else 'facts alone'}")
+    wave_rows.close_wave(ctx.store, run.id, run.wave, summary, f"SUMMARY · {heading} · {line if answer else 'facts alone'}")
 
 
 def _facts(state: TicketState) -> dict[str, Any]:

@@ -9,20 +9,21 @@ from pathlib import Path
 from backlog_ops.errors import BacklogError, FindingsError, RepositoryError
 from backlog_ops.run.commands import run_checks
 from backlog_ops.run.context import Context
+from backlog_ops.run.git import GitError
 from backlog_ops.run.rows import Run, TicketState
 
 
-def create(ctx: Context, ticket: TicketState, commit: str) -> Path:
-    """Make (again, if a killed run left half of one) the ticket's worktree at exactly `commit`."""
-    path = ctx.worktree_path(ticket)
+def create(ctx: Context, path: Path, commit: str) -> None:
+    """Make (again, if a killed run left half of one) a worktree at exactly `commit`, set up as configured."""
     with ctx.merging:
         _forget(ctx, path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        ctx.git.run("worktree", "add", "--quiet", "--detach", str(path), commit)
+        # Forced twice: an earlier `add` that was killed half-way has left this path locked ("initializing").
+        ctx.git.run("worktree", "add", "--force", "--force", "--quiet", "--detach", str(path), commit)
     if ctx.git.at(path).commit_of("HEAD") != commit:
         raise RepositoryError(f"{path}: the worktree is not at {commit}; a checkout hook moved it?")
     _link(ctx, path)
-    return path
+    _set_up(ctx, path, commit)
 
 
 def _link(ctx: Context, worktree: Path) -> None:
@@ -35,7 +36,7 @@ def _link(ctx: Context, worktree: Path) -> None:
             os.symlink(source, target)
 
 
-def set_up(ctx: Context, worktree: Path, commit: str) -> None:
+def _set_up(ctx: Context, worktree: Path, commit: str) -> None:
     """Run worktree.setupCommand in a fresh worktree. Raises FindingsError when it fails or leaves new files that
     git does not ignore: they would be taken for the ticket's work. Tracked files it changed are put back.
     """
@@ -54,22 +55,45 @@ def set_up(ctx: Context, worktree: Path, commit: str) -> None:
     git.restore(commit, git.paths_between(commit, tree))
 
 
+def bring_in(ctx: Context, ticket: TicketState, commit: str) -> str | None:
+    """Lay the work of an earlier run (`ticket.carried`) over a fresh worktree at `commit`; where it does not fit the
+    commit any more, say so and leave the worktree as it is.
+    """
+    git = ctx.git.at(ctx.worktree_path(ticket))
+    kept = ticket.carried or ""
+    if ctx.git.commit_of(kept) is None:
+        return None
+    patch = git.run("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", f"{kept}^", kept).stdout
+    if not patch:
+        return None
+    try:
+        git.run("apply", "--3way", "--whitespace=nowarn", "-", stdin=patch)
+    except GitError as error:
+        git.run("reset", "--quiet", "--hard", commit)
+        return f"The work of the earlier run does not fit the code any more ({error.message}); begin anew."
+    git.run("reset", "--quiet", "--mixed", commit)
+    return None
+
+
 def snapshot(ctx: Context, worktree: Path) -> str:
     """The tree of the worktree as it is now, without what was linked into it."""
     return ctx.git.at(worktree).snapshot_tree(ctx.settings.worktree.link)
 
 
-def keep(ctx: Context, ticket: TicketState) -> None:
-    """Put the worktree's state on a ref of its own, so that a parked ticket's work outlives its worktree."""
+def keep(ctx: Context, ticket: TicketState) -> str | None:
+    """Put the worktree's state on a ref of its own, so that a parked ticket's work outlives its worktree. Returns
+    why that could not be done, or None.
+    """
     worktree = ctx.worktree_path(ticket)
     if ticket.base_commit is None or not worktree.is_dir():
-        return
+        return None
     try:
         tree = snapshot(ctx, worktree)
         commit = ctx.git.text("commit-tree", tree, "-p", ticket.base_commit, "-m", f"{ticket.id}: parked work")
         ctx.git.run("update-ref", kept_ref(ticket), commit)
     except (BacklogError, OSError) as error:
-        ctx.say(ticket, f"its work could not be kept: {error}")
+        return str(error)
+    return None
 
 
 def kept_ref(ticket: TicketState) -> str:
@@ -79,10 +103,15 @@ def kept_ref(ticket: TicketState) -> str:
 def remove(ctx: Context, ticket: TicketState) -> None:
     """Remove a worktree that is no longer needed. What cannot be removed is said and left to `clean`."""
     try:
-        with ctx.merging:
-            _forget(ctx, ctx.worktree_path(ticket))
+        remove_at(ctx, ctx.worktree_path(ticket))
     except (BacklogError, OSError) as error:
         ctx.say(ticket, f"its worktree could not be removed: {error}")
+
+
+def remove_at(ctx: Context, path: Path) -> None:
+    """Remove one worktree."""
+    with ctx.merging:
+        _forget(ctx, path)
 
 
 def remove_all(ctx: Context, run: Run) -> None:

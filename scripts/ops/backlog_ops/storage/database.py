@@ -7,11 +7,19 @@ migrations applied. A database written by a newer version is refused, never alte
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from backlog_ops.errors import RunStateError
-
-BUSY_TIMEOUT_SECONDS = 30.0
+from backlog_ops.storage.database_file import (
+    Connection,
+    DatabaseTroubleError,
+    look_for_damage,
+    make_if_missing,
+    trouble,
+    was_cut_off,
+)
 
 # Append only: a released migration never changes. Index + 1 is the user_version it leads to.
 MIGRATIONS = (
@@ -161,37 +169,99 @@ MIGRATIONS = (
     ALTER TABLE ledger ADD COLUMN session TEXT;
     ALTER TABLE ledger ADD COLUMN agent TEXT;
     """,
+    """
+    ALTER TABLE run ADD COLUMN paused_until REAL;    -- Unix seconds; a usage limit: nothing is bought before
+    ALTER TABLE run ADD COLUMN paused_why TEXT;
+
+    ALTER TABLE ticket ADD COLUMN parked_at TEXT;    -- the step that `retry` goes on with
+    ALTER TABLE ticket ADD COLUMN forgiven INTEGER NOT NULL DEFAULT 0;  -- attempts before the last `retry`
+    ALTER TABLE ticket ADD COLUMN asked_again INTEGER NOT NULL DEFAULT 0;  -- the newest action when it was retried
+    ALTER TABLE ticket ADD COLUMN history TEXT NOT NULL DEFAULT '[]';   -- JSON: what failed in an earlier run
+    ALTER TABLE ticket ADD COLUMN carried TEXT;      -- the commit that holds its work of an earlier run
+    ALTER TABLE ticket ADD COLUMN questions TEXT;    -- JSON: what a plan left open, for the investigator
+    ALTER TABLE ticket ADD COLUMN answers TEXT;      -- JSON: what the investigator found out
+
+    ALTER TABLE action ADD COLUMN reviewer TEXT;     -- which of reviewPipeline.reviewers
+    ALTER TABLE action ADD COLUMN tree TEXT;         -- the tree hash it judges
+
+    -- Written before each step, closed by what the step settles: an open row is a step that is at work or was cut off.
+    CREATE TABLE journal (
+        number       INTEGER PRIMARY KEY,
+        run          TEXT NOT NULL REFERENCES run (id),
+        ticket       TEXT,                     -- NULL: a step of the whole run
+        step         TEXT NOT NULL,
+        attempt      INTEGER NOT NULL,
+        pid          INTEGER NOT NULL,
+        at           REAL NOT NULL,            -- Unix seconds
+        outcome      TEXT                      -- settled | stopped | cut: the engine died in it; NULL: at work
+    );
+    CREATE INDEX journal_open ON journal (run, ticket) WHERE outcome IS NULL;
+
+    -- What a run asks a person, shown as q<number>.
+    CREATE TABLE question (
+        number       INTEGER PRIMARY KEY,
+        run          TEXT NOT NULL REFERENCES run (id),
+        text         TEXT NOT NULL,
+        tip          TEXT NOT NULL,            -- the commit that the answer is about
+        answer       TEXT CHECK (answer IN ('yes', 'no')),
+        asked_at     REAL NOT NULL             -- Unix seconds
+    );
+    """,
 )
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Open (and create or migrate) the database at `path`.
+def connect(path: Path) -> Connection:
+    """Open (and make or migrate) the database at `path`.
 
-    Autocommit is off inside `with connection:` blocks only: every statement outside one commits by itself.
-    Raises RunStateError when the file is not readable as a database or comes from a newer version.
+    Autocommit is off inside `transaction` and `with connection:` only: every other statement commits by itself.
+    Raises DatabaseTroubleError when the file cannot be used, RunStateError when it comes from a newer version.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunStateError(
+        raise DatabaseTroubleError(
             f"{path.parent}: cannot be made ({error.strerror}); set XDG_STATE_HOME to a folder that you may write to"
         ) from None
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+        make_if_missing(path, _build)
+        left_open = was_cut_off(path)
+        connection = Connection.to(path)
         connection.row_factory = sqlite3.Row
+        _migrate(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        _migrate(connection, path)
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise RunStateError(
-            f"{path}: cannot open the run database ({error}); move the file away to start afresh"
-        ) from None
+        if left_open:
+            look_for_damage(connection)
+    except sqlite3.Error as error:
+        raise trouble(path, str(error)) from None
+    except OSError as error:
+        raise trouble(path, error.strerror or str(error)) from None
     return connection
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
+@contextmanager
+def transaction(connection: Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All or nothing; waits for other writers. Raises DatabaseTroubleError when the file is no longer there."""
+    connection.execute(f"BEGIN {kind}")
+    try:
+        connection.must_be_there()
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk ends it by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _build(connection: Connection) -> None:
+    with transaction(connection, "EXCLUSIVE"):
+        _apply(connection, 0)
+    connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _migrate(connection: Connection, path: Path) -> None:
+    version = _version(connection)
     if version == len(MIGRATIONS):
         return
     if version > len(MIGRATIONS):
@@ -199,17 +269,21 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             f"{path}: written by a newer version of this plugin (schema {version}, this one knows "
             f"{len(MIGRATIONS)}): update the plugin"
         )
-    connection.execute("BEGIN EXCLUSIVE")
-    try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been faster
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            for statement in _statements(script):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+    if version == 0:  # it is made whole or not at all
+        raise trouble(path, "it is empty, or another program's")
+    with transaction(connection, "EXCLUSIVE"):
+        _apply(connection, _version(connection))  # another process may have been faster
+
+
+def _version(connection: Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _apply(connection: Connection, version: int) -> None:
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        for statement in _statements(script):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
 
 
 def _statements(script: str) -> list[str]:

@@ -19,7 +19,7 @@ from backlog_ops.domain.host_models import must_name_frontier
 from guards import Decision, Event, allow, deny
 from guards.run_state import MARKER, NEXT, RunState
 
-AGENTS = {"IMPLEMENT": "implementer", "REVIEW": "reviewer"}
+AGENTS = {"INVESTIGATE": "investigator", "IMPLEMENT": "implementer", "REVIEW": "reviewer"}
 TAIL_BYTES = 2_000_000
 OVERRIDES = ("CLAUDE_CODE_SUBAGENT_MODEL_FORCE", "CLAUDE_CODE_SUBAGENT_MODEL")
 

@@ -1,4 +1,4 @@
-"""COMMIT: message, commit in the worktree, then one at a time onto the run's branch."""
+"""COMMIT: the message, and the commit in the ticket's own worktree, through the user's own hooks."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from pathlib import Path, PurePosixPath
 
 from backlog_ops.domain.commits import commit_area, commit_type, message_problem, template_message
 from backlog_ops.domain.gates import Gate, TicketStatus
-from backlog_ops.domain.tickets import FileAction, with_status
+from backlog_ops.domain.tickets import with_status
 from backlog_ops.domain.write_set import outside
 from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
-from backlog_ops.run.gates.implement import allowed_paths, plan_of
-from backlog_ops.run.gates.lint import run_in_worktree
+from backlog_ops.run.gates.implement import allowed_paths
 from backlog_ops.run.gates.outcome import fail, park, verdict_on
 from backlog_ops.run.git import Git, GitError
 from backlog_ops.run.prompts import commit_prompt
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
 from backlog_ops.run.text_gates import ask_gate
-
-_MAY_GO = (FileAction.DELETE, FileAction.UNKNOWN)
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
@@ -30,14 +27,14 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
     git = ctx.git.at(ctx.worktree_path(ticket))
     wanted, completed = _final_tree(ctx, ticket)
     if not _is_committed(git, ticket, wanted):
-        _uncommit(ctx, git, ticket)  # what a killed or refused commit may have left half done
+        uncommit(ctx, git, ticket)  # what a killed or refused commit may have left half done
         if worktrees.snapshot(ctx, git.folder) != ticket.approved_tree:
             fail(ctx, ticket, Gate.REVIEW, "The files changed after the approval.", "not the tree that was approved")
             return
         try:
             _commit(ctx, git, ticket, wanted, completed)
         except GitError as error:
-            _uncommit(ctx, git, ticket)
+            uncommit(ctx, git, ticket)
             _refused(ctx, git, ticket, error)
             return
     ctx.store.update_ticket(ticket, commit_id=git.commit_of("HEAD"), step=Step.MERGE)
@@ -84,7 +81,7 @@ def _message(ctx: Context, run: Run, ticket: TicketState) -> str:
         accept=lambda text, _parsed: message_problem(text.strip()),
     )
     message = answer.text.strip() if answer else template_message(kind, area, ticket.id)
-    return f"{message}\n\nTicket: {ticket.id}\n"
+    return "\n\n".join(filter(None, [message, ctx.git.commit_template(), f"Ticket: {ticket.id}"])) + "\n"
 
 
 def _final_tree(ctx: Context, ticket: TicketState) -> tuple[str, str]:
@@ -93,7 +90,7 @@ def _final_tree(ctx: Context, ticket: TicketState) -> tuple[str, str]:
     Made from git's own objects, so that no line end or filter touches a byte of the ticket but its status.
     """
     approved = ticket.approved_tree or ""
-    completed = _completed_path(ctx, ticket)
+    completed = completed_path(ctx, ticket)
     data = with_status(ctx.git.file_at(approved, ticket.path) or b"", TicketStatus.COMPLETED)
     blob = ctx.git.run("hash-object", "-w", "--stdin", stdin=data).stdout.decode().strip()
     with tempfile.TemporaryDirectory(prefix="backlog-ops-") as scratch:
@@ -104,7 +101,7 @@ def _final_tree(ctx: Context, ticket: TicketState) -> tuple[str, str]:
         return ctx.git.text("write-tree", env=index), completed
 
 
-def _completed_path(ctx: Context, ticket: TicketState) -> str:
+def completed_path(ctx: Context, ticket: TicketState) -> str:
     """A name in completed/ that no other ticket has: its own, else its id's."""
     folder = f"{ctx.settings.backlog.data_dir}/completed"
     stem = PurePosixPath(ticket.path).stem
@@ -139,57 +136,8 @@ def _commit(ctx: Context, git: Git, ticket: TicketState, wanted: str, completed:
         raise GitError("a commit hook changed the tree that was approved")
 
 
-def _uncommit(ctx: Context, git: Git, ticket: TicketState, base: str = "") -> None:
+def uncommit(ctx: Context, git: Git, ticket: TicketState, base: str = "") -> None:
     """Back to uncommitted work on `base` (default: the recorded one), the ticket file where it was."""
     base = base or ticket.base_commit or ""
     git.run("reset", "--quiet", "--mixed", base)
-    git.restore(base, [_completed_path(ctx, ticket), ticket.path])
-
-
-def merge(ctx: Context, run: Run, ticket: TicketState) -> None:
-    """Put the ticket's commit on the run's branch; on any failure the branch is what it was."""
-    with ctx.merging:
-        tip = ctx.git.commit_of(run.ref) or ""
-        commit: str | None = ticket.commit_id or ""
-        if not ctx.git.is_ancestor(ticket.commit_id or "", tip):
-            if tip != ticket.base_commit:
-                commit = _rebased(ctx, ticket, tip)
-            if commit is None or not _deletes_only_what_it_named(ctx, ticket, tip, commit):
-                return
-            # Recorded before the branch moves: a kill in between finds its commit on the branch.
-            ticket = ctx.store.update_ticket(ticket, commit_id=commit, base_commit=tip)
-            ctx.git.move_ref(run.ref, commit, tip, f"backlog: {ticket.id}")
-    subject = (ticket.message or "").splitlines()[0]
-    ctx.store.settle(ticket, f"COMMIT · {(ticket.commit_id or '')[:9]} · {subject}", step=Step.DONE)
-    worktrees.remove(ctx, ticket)
-
-
-def _rebased(ctx: Context, ticket: TicketState, tip: str) -> str | None:
-    """The ticket's commit on top of `tip`, checked again there; None when it did not get that far."""
-    git = ctx.git.at(ctx.worktree_path(ticket))
-    git.run("rebase", "--abort", check=False)  # of a rebase that was killed
-    git.run("reset", "--quiet", "--hard", ticket.commit_id or "")
-    try:
-        git.run("rebase", "--quiet", "--onto", tip, ticket.base_commit or "", "HEAD")
-    except GitError as error:
-        git.run("rebase", "--abort", check=False)
-        park(ctx, ticket, f"merge conflict with what was merged before it: {error.message}")
-        return None
-    checks, _tree = run_in_worktree(ctx, ticket, git.text("rev-parse", "HEAD^{tree}"))
-    if checks.passed:
-        return git.commit_of("HEAD")
-    _uncommit(ctx, git, ticket, tip)
-    failed = checks.results[-1]
-    headline = f"on the merged base: {failed.name}: {failed.problem}"
-    fail(ctx, ticket, Gate.LINT, checks.report(), headline, base_commit=tip)
-    return None
-
-
-def _deletes_only_what_it_named(ctx: Context, ticket: TicketState, tip: str, commit: str) -> bool:
-    """Whether everything the commit removes was to be removed: by the plan, or by a ticket that lets it open."""
-    may_go = {file.path for file in ctx.parsed(ticket).affected_files if file.action in _MAY_GO}
-    deleted = ctx.git.paths_between(tip, commit, only="D")
-    strays = outside(deleted, may_go | plan_of(ticket).deleted_paths | {ticket.path})
-    if strays:
-        park(ctx, ticket, f"refused to merge: it would delete {strays[0]}, which the ticket does not name for that")
-    return not strays
+    git.restore(base, [completed_path(ctx, ticket), ticket.path])

@@ -10,8 +10,9 @@ from backlog_ops.domain.routing import Decision, Rule
 from backlog_ops.domain.write_set import outside, write_set
 from backlog_ops.run import briefs, worktrees
 from backlog_ops.run.context import Context
-from backlog_ops.run.gates.outcome import effort, fail, implemented_on, park
-from backlog_ops.run.rows import Action, Run, TicketState, Verdict
+from backlog_ops.run.failures import failures_of
+from backlog_ops.run.gates.outcome import effort, fail, park
+from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.steps import Step
 
 
@@ -42,14 +43,6 @@ def _open(ctx: Context, ticket: TicketState) -> None:
     if decision.tier is None:
         park(ctx, ticket, decision.reason)
         return
-    failures = [verdict for verdict in ctx.store.verdicts(ticket) if not verdict.passed]
-    if decision.rule is Rule.FAILS_ONCE and implemented_on(ctx, ticket) is Tier.CHEAP:
-        ctx.store.say(ticket.run, f"Haiku failed on {ticket.id} at {failures[-1].gate}. Escalated to Sonnet.")
-    _open_action(ctx, ticket, decision, failures)
-
-
-def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures: list[Verdict]) -> None:
-    assert decision.tier is not None and ticket.worktree is not None
     worktree = ctx.worktree_path(ticket)
     number = ticket.attempt + 1
     action = ctx.store.add_action(ticket, Gate.IMPLEMENT, number, decision.tier, decision.rule.value)
@@ -62,17 +55,27 @@ def _open_action(ctx: Context, ticket: TicketState, decision: Decision, failures
         plan_of(ticket),
         allowed,
         rules,
-        failures,
+        failures_of(ctx.store, ticket),
         ctx.for_session,
     )
-    ctx.open_action(ticket, action, briefs.write_brief(ctx, ticket, action, text), None, allowed, attempt=number)
+    opening = ctx.opening(ticket, action, briefs.write_brief(ctx, ticket, action, text), None, allowed)
+    ctx.store.open_actions(ticket, [opening], _escalation(ctx, ticket, decision), attempt=number)
+
+
+def _escalation(ctx: Context, ticket: TicketState, decision: Decision) -> list[str]:
+    """rules.md: what is said on a ticket's first move from cheap to balanced."""
+    tiers = ctx.store.implement_tiers(ticket).values()
+    if decision.rule is not Rule.FAILS_ONCE or not tiers or max(tiers) is not Tier.CHEAP:
+        return []
+    failed = next(verdict for verdict in reversed(ctx.store.verdicts(ticket)) if not verdict.passed)
+    return [f"Haiku failed on {ticket.id} at {failed.gate}. Escalated to Sonnet."]
 
 
 def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:
     """A failed attempt is one that died or changed nothing. What it must not change is put back."""
     if action.cause:
         # Nobody judged anything: the attempt counts, a gate failure does not.
-        ctx.store.settle(ticket, f"IMPLEMENT attempt {action.attempt} died: {action.cause}", action=action)
+        ctx.store.settle(ticket, f"IMPLEMENT attempt {action.attempt} died: {action.cause}", closing=[action])
         return
     delete_planned(ctx, ticket)
     worktree = ctx.worktree_path(ticket)
@@ -80,16 +83,15 @@ def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:
     strays = outside(git.paths_between(base, worktrees.snapshot(ctx, worktree)), allowed_paths(ctx, ticket))
     git.restore(base, strays)
     judged_before = ticket.work_tree or git.text("rev-parse", f"{base}^{{tree}}")
-    tree = worktrees.snapshot(ctx, worktree)
-    ticket = ctx.store.update_ticket(ticket, work_tree=tree, note=_note(strays))
+    tree, note = worktrees.snapshot(ctx, worktree), _note(strays)
     if tree == judged_before:
-        detail = "\n\n".join(filter(None, [ticket.note, "The attempt ended without changing any file it may change."]))
-        fail(ctx, ticket, Gate.LINT, detail, "the attempt changed nothing", action)
+        detail = "\n\n".join(filter(None, [note, "The attempt ended without changing any file it may change."]))
+        fail(ctx, ticket, Gate.LINT, detail, "the attempt changed nothing", [action], note=note, work_tree=tree)
         return
     said = f"IMPLEMENT {effort(ctx, action)} · {len(git.paths_between(base, tree))} files changed"
     if strays:
         said += f" · {len(strays)} outside the write-set put back, such as {strays[0]}"
-    ctx.store.settle(ticket, said, action=action, step=Step.LINT)
+    ctx.store.settle(ticket, said, closing=[action], step=Step.LINT, work_tree=tree, note=note)
 
 
 def _note(strays: list[str]) -> str | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.write_set import outside
 from backlog_ops.run import worktrees
+from backlog_ops.run.changes import emptied_files, touched_repositories
 from backlog_ops.run.commands import Checks, run_checks
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import allowed_paths, delete_planned
 from backlog_ops.run.gates.outcome import fail, verdict_on
 from backlog_ops.run.rows import Run, TicketState
+from backlog_ops.run.secret_scan import find_secrets
 from backlog_ops.run.steps import Step
 
 
@@ -37,17 +41,59 @@ def run_in_worktree(
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
-    checks, tree = run_in_worktree(ctx, ticket, ticket.work_tree or "")
-    ticket = ctx.store.update_ticket(ticket, work_tree=tree)
+    base, tree = ticket.base_commit or "", ticket.work_tree or ""
+    refused = refusal(ctx, base, tree)
+    if refused is not None:
+        fail(ctx, ticket, Gate.LINT, _told(ticket, refused.detail), refused.headline)
+        return
+    checks, tree = run_in_worktree(ctx, ticket, tree)
     if not checks.passed:
         failed = checks.results[-1]
-        detail = "\n\n".join(filter(None, [ticket.note, checks.report()]))
-        fail(ctx, ticket, Gate.LINT, detail, f"{failed.name}: {failed.problem}")
+        detail = _told(ticket, checks.report())
+        fail(ctx, ticket, Gate.LINT, detail, f"{failed.name}: {failed.problem}", work_tree=tree)
         return
     seconds = sum(result.seconds for result in checks.results)
     ctx.store.settle(
         ticket,
         f"LINT · {len(checks.results)} commands passed · {seconds:.1f} s",
-        verdict=verdict_on(ctx, ticket, Gate.LINT, True, checks.report()),
+        verdict=replace(verdict_on(ctx, ticket, Gate.LINT, True, checks.report()), tree=tree),
         step=Step.REVIEW,
+        work_tree=tree,
     )
+
+
+def _told(ticket: TicketState, detail: str) -> str:
+    return "\n\n".join(filter(None, [ticket.note, detail]))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a change is not even checked."""
+
+    headline: str
+    detail: str  # for the next attempt
+
+
+def refusal(ctx: Context, base: str, tree: str) -> Refusal | None:
+    """What no change may hold, whatever the project's own commands say of it: secrets, emptied files, submodules."""
+    secrets = find_secrets(ctx.git, base, tree)
+    if secrets:
+        listed = "\n".join(f"- {secret}" for secret in secrets)
+        return Refusal(
+            f"a secret in {secrets[0].path}:{secrets[0].line} ({secrets[0].kind})",
+            f"The change holds secrets; take them out, read them from the environment instead:\n{listed}",
+        )
+    emptied = emptied_files(ctx.git, base, tree)
+    if emptied:
+        return Refusal(f"{emptied[0]} was emptied", f"These files lost all they held:\n{_list(emptied)}")
+    nested = touched_repositories(ctx.git, base, tree)
+    if nested:
+        return Refusal(
+            f"{nested[0]} is a repository of its own",
+            f"Submodules and repositories inside the worktree must stay as they are:\n{_list(nested)}",
+        )
+    return None
+
+
+def _list(paths: list[str]) -> str:
+    return "\n".join(f"- {path}" for path in paths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.run import worktrees
@@ -12,10 +13,21 @@ from backlog_ops.run.rows import Action, TicketState, Verdict
 from backlog_ops.run.steps import Step
 
 
-def park(ctx: Context, ticket: TicketState, reason: str, action: Action | None = None) -> None:
-    """Take the ticket out of the run, with its history and its work; the run goes on."""
-    worktrees.keep(ctx, ticket)
-    ctx.store.settle(ticket, f"parked: {reason}", action=action, cause=reason, step=Step.PARKED, reason=reason)
+def park(
+    ctx: Context, ticket: TicketState, reason: str, closing: Sequence[Action] = (), resume_at: Step | None = None
+) -> None:
+    """Take the ticket out of the run, with its history and its work; the run goes on. `retry` goes on with
+    `resume_at`, else with the step that failed.
+    """
+    kept = worktrees.keep(ctx, ticket)
+    ctx.store.settle(
+        ticket,
+        f"parked: {reason}" if kept is None else f"parked: {reason} (its work could not be kept: {kept})",
+        closing=[replace(action, cause=action.cause or reason) for action in closing],
+        step=Step.PARKED,
+        reason=reason,
+        parked_at=resume_at or ticket.step,
+    )
 
 
 def fail(
@@ -24,14 +36,14 @@ def fail(
     gate: Gate,
     detail: str,
     headline: str,
-    action: Action | None = None,
-    **changes: str,
+    closing: Sequence[Action] = (),
+    **changes: str | None,
 ) -> None:
     """A failed LINT or REVIEW verdict: one more quality-gate failure, and back to IMPLEMENT, which routes."""
     ctx.store.settle(
         ticket,
         f"{gate} failed: {headline}",
-        action=action,
+        closing=closing,
         verdict=verdict_on(ctx, ticket, gate, False, detail),
         step=Step.IMPLEMENT,
         fails=ticket.fails + 1,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backlog_ops.domain.gates import Gate, Tier
+from backlog_ops.domain.gates import Gate, Tier, TicketStatus
 from backlog_ops.domain.plans import PLAN_SCHEMA, Plan, plan_problem
-from backlog_ops.domain.tickets import Ticket
 from backlog_ops.llm.types import Prompt
 from backlog_ops.run import worktrees
 from backlog_ops.run.briefs import open_text_action
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.hand_ins import read_json
-from backlog_ops.run.prompts import PLAN_FILE_BYTES, PLAN_FILES, plan_prompt
+from backlog_ops.run.prompts import plan_prompt
+from backlog_ops.run.repository_view import repository_view
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.steps import Step
 from backlog_ops.run.text_gates import ask_gate
@@ -28,13 +29,21 @@ def prepare(ctx: Context, run: Run, ticket: TicketState) -> None:
         return
     commit = ctx.git.commit_of(run.ref)
     assert commit is not None, "the branch is made before the first wave"
-    path = worktrees.create(ctx, ticket, commit)
-    worktrees.set_up(ctx, path, commit)
-    unseen = ctx.git.at(path).ignored([file.path for file in ctx.parsed(ticket).affected_files])
+    path = ctx.worktree_path(ticket)
+    worktrees.create(ctx, path, commit)
+    parsed = ctx.parsed(ticket)
+    unseen = ctx.git.at(path).ignored([file.path for file in parsed.affected_files])
     if unseen:
         park(ctx, ticket, f"{unseen[0]}: named by the ticket, but git is told to ignore it; it would not be committed")
         return
-    ctx.store.update_ticket(ticket, step=Step.PLAN, worktree=str(path), base_commit=commit)
+    note = worktrees.bring_in(ctx, ticket, commit) if ticket.carried else None
+    if ticket.plan:
+        following = Step.IMPLEMENT
+    elif parsed.status is TicketStatus.NEEDS_INVESTIGATION and ticket.answers is None:
+        following = Step.INVESTIGATE
+    else:
+        following = Step.PLAN
+    ctx.store.update_ticket(ticket, step=following, worktree=str(path), base_commit=commit, note=note)
 
 
 def _unmet(ctx: Context, ticket: TicketState) -> str | None:
@@ -68,12 +77,12 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
     )
     if answer is not None:
         _accept(ctx, ticket, answer.parsed, line)
-    elif ctx.store.died(ticket, Gate.PLAN, 1):
+    elif ctx.store.died(ticket, Gate.PLAN):
         park(ctx, ticket, f"no usable plan: {line}")
     else:
         tier = max(decision.tier, Tier.CHEAP)
-        ctx.say(ticket, f"PLAN: no text model answered ({line}); asking a sub-agent")
-        open_text_action(ctx, ticket, Gate.PLAN, tier, decision.rule.value, prompt, PLAN_SCHEMA)
+        said = f"PLAN: no text model answered ({line}); asking a sub-agent"
+        open_text_action(ctx, ticket, Gate.PLAN, tier, decision.rule.value, prompt, PLAN_SCHEMA, said)
 
 
 def _problem(ctx: Context, ticket: TicketState, answer: Any) -> str | None:
@@ -89,52 +98,27 @@ def _take_hand_in(ctx: Context, ticket: TicketState, action: Action) -> None:
     answer, problem = read_json(Path(action.hand_in or ""), PLAN_SCHEMA)
     problem = action.cause or problem or _problem(ctx, ticket, answer)
     if problem:
-        park(ctx, ticket, f"no usable plan: {problem}", action)
+        park(ctx, ticket, f"no usable plan: {problem}", [action])
     else:
-        _accept(ctx, ticket, answer, f"{action.tier} · sub-agent", action)
+        _accept(ctx, ticket, answer, f"{action.tier} · sub-agent", [action])
 
 
-def _accept(ctx: Context, ticket: TicketState, answer: Any, line: str, action: Action | None = None) -> None:
+def _accept(ctx: Context, ticket: TicketState, answer: Any, line: str, closing: Sequence[Action] = ()) -> None:
+    """A plan that asks something goes to the investigator once; one that still asks, to a person."""
     plan = Plan.from_json(answer)
-    if plan.open_questions:
-        park(ctx, ticket, f"needs-investigation: {plan.open_questions[0]}", action)
+    if plan.open_questions and ticket.answers is not None:
+        park(ctx, ticket, f"needs-investigation: {plan.open_questions[0]}", closing)
         return
     said = f"PLAN · {line} · {len(plan.files)} files, {len(plan.tests)} tests"
+    if plan.open_questions:
+        said = f"PLAN · {line} · open question: {plan.open_questions[0]}"
+        questions = json.dumps(plan.open_questions, ensure_ascii=False)
+        ctx.store.settle(ticket, said, closing=closing, questions=questions, step=Step.INVESTIGATE)
+        return
     text = json.dumps(answer, ensure_ascii=False)
-    ctx.store.settle(ticket, said, action=action, plan=text, step=Step.IMPLEMENT)
+    ctx.store.settle(ticket, said, closing=closing, plan=text, step=Step.IMPLEMENT)
 
 
 def _prompt(ctx: Context, ticket: TicketState) -> Prompt:
-    parsed, commit = ctx.parsed(ticket), ticket.base_commit or "HEAD"
-    paths = ctx.git.run("ls-tree", "-r", "-z", "--name-only", commit).stdout.decode("utf-8", "replace").split("\0")
-    listed = [path for path in paths if path and not path.startswith(f"{ctx.settings.backlog.data_dir}/")]
-    rules = _contents(ctx, commit, [name for name in ctx.settings.code_rules_files if name in paths])
-    return plan_prompt(
-        ctx.project, parsed, _nearest_first(parsed, listed), _contents(ctx, commit, _wanted(parsed, listed)), rules
-    )
-
-
-def _wanted(ticket: Ticket, paths: list[str]) -> list[str]:
-    named = {file.path for file in ticket.affected_files}
-    return [path for path in paths if path in named or any(path.startswith(f"{name}/") for name in named)]
-
-
-def _nearest_first(ticket: Ticket, paths: list[str]) -> list[str]:
-    """Paths in the folders the ticket names first: a long listing is cut at its end."""
-    folders = {file.path.rpartition("/")[0] for file in ticket.affected_files}
-    return sorted(paths, key=lambda path: (path.rpartition("/")[0] not in folders, path))
-
-
-def _contents(ctx: Context, commit: str, paths: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    left = PLAN_FILE_BYTES
-    for path in paths[:PLAN_FILES]:
-        data = ctx.git.file_at(commit, path)
-        if data is None or b"\0" in data[:8000]:
-            continue
-        if len(data) > left:
-            found[path] = "(too long to be shown here)"
-            continue
-        found[path] = data.decode("utf-8", "replace")
-        left -= len(data)
-    return found
+    parsed, seen = ctx.parsed(ticket), repository_view(ctx, ticket)
+    return plan_prompt(ctx.project, parsed, seen.paths, seen.files, seen.rules, ticket.answers)

@@ -1,0 +1,37 @@
+"""What failed before, for whoever tries next: verdicts, attempts that died, and the same of an earlier run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from backlog_ops.domain.gates import Gate
+from backlog_ops.run.rows import TicketState
+from backlog_ops.run.store import Store
+
+
+@dataclass(frozen=True)
+class Failure:
+    heading: str  # such as `Attempt 2, REVIEW`
+    detail: str
+
+
+def failures_of(store: Store, ticket: TicketState) -> list[Failure]:
+    """In the order of the attempts, those of an earlier run first."""
+    found = [Failure(**failure) for failure in json.loads(ticket.history)]
+    verdicts = [
+        (verdict.attempt, Failure(f"Attempt {verdict.attempt}, {verdict.gate}", verdict.detail))
+        for verdict in store.verdicts(ticket)
+        if not verdict.passed
+    ]
+    died = [
+        (action.attempt, Failure(f"Attempt {action.attempt} came to no end", action.cause))
+        for action in store.actions_of(ticket)
+        if action.gate is Gate.IMPLEMENT and action.cause
+    ]
+    return found + [failure for _, failure in sorted(verdicts + died, key=lambda entry: entry[0])]
+
+
+def as_history(failures: list[Failure]) -> str:
+    """JSON for the ticket's row in the next run."""
+    return json.dumps([asdict(failure) for failure in failures], ensure_ascii=False)

@@ -1,0 +1,50 @@
+"""What a run asks a person: whether its commits may go into the base branch (backlog.askBeforeMerge)."""
+
+from __future__ import annotations
+
+from backlog_ops.errors import RunStateError
+from backlog_ops.run import journal
+from backlog_ops.run.rows import Question, Run, question_of
+from backlog_ops.run.store import Store
+
+
+def open_question(store: Store, run_id: str) -> Question | None:
+    """The one that nobody has answered yet."""
+    rows = store.rows("SELECT * FROM question WHERE run = ? AND answer IS NULL ORDER BY number DESC LIMIT 1", run_id)
+    return question_of(rows[0]) if rows else None
+
+
+def question(store: Store, number: int) -> Question:
+    rows = store.rows("SELECT * FROM question WHERE number = ?", number)
+    if not rows:
+        raise RunStateError(f"q{number}: unknown; `backlog-ops status` shows the open question")
+    return question_of(rows[0])
+
+
+def answer_about(store: Store, run_id: str, tip: str) -> str | None:
+    """What the person said about these commits; an answer about others does not count."""
+    sql = "SELECT answer FROM question WHERE run = ? AND tip = ? AND answer IS NOT NULL ORDER BY number DESC LIMIT 1"
+    rows = store.rows(sql, run_id, tip)
+    return str(rows[0]["answer"]) if rows else None
+
+
+def ask_person(store: Store, run: Run, text: str, tip: str) -> None:
+    """Ask once; the run waits for the answer."""
+    with store.transaction() as db:
+        asked = db.execute("SELECT 1 FROM question WHERE run = ? AND tip = ? AND answer IS NULL", (run.id, tip))
+        if asked.fetchone() is None:
+            db.execute(
+                "INSERT INTO question (run, text, tip, asked_at) VALUES (?, ?, ?, ?)",
+                (run.id, text, tip, store.clock()),
+            )
+            store.say_within(db, run.id, None, text)
+        journal.settled(db, run.id, None)
+
+
+def answer(store: Store, asked: Question, said: str) -> None:
+    """Keep the person's yes or no. Raises RunStateError where it was answered already."""
+    with store.transaction() as db:
+        done = db.execute("UPDATE question SET answer = ? WHERE number = ? AND answer IS NULL", (said, asked.number))
+        if done.rowcount != 1:
+            raise RunStateError(f"{asked.id}: answered already: {question(store, asked.number).answer}")
+        store.say_within(db, asked.run, None, f"{asked.id}: {said}")
