@@ -84,8 +84,9 @@ check "unknown keys are errors in every section" '
 def closed(section):
     assert section["additionalProperties"] is False
     for member in section["properties"].values():
-        if member["type"] == "object":
-            closed(member)
+        for part in (member, member.get("items", {})):
+            if part.get("type") == "object":
+                closed(part)
 closed(schema)'
 check "every key has a description, every value a default" '
 def described(section):
@@ -112,6 +113,7 @@ for section in version project backlog qualityGates codeRules ticketValidation r
   check "schema: $section" 'assert arg[0] in schema["properties"]' "$section"
   check "preset: $section" 'assert arg[0] in preset' "$section"
 done
+keys backlog dataDir maxSlots sharedFiles mergeInto askBeforeMerge
 keys llmOps routing models gateway ollama local timeouts budget onModelMismatch
 
 echo ""

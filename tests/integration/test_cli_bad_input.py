@@ -214,7 +214,7 @@ def test_an_unknown_ticket(lab):
 
 def test_an_unknown_gate(lab):
     assert refused(lab, "route", "T-1", "GUESS", code=2) == (
-        "GUESS: no such gate; one of CLASSIFY, WAVE_PLAN, PLAN, DRAFT, IMPLEMENT, LINT, REVIEW, COMMIT, SUMMARY"
+        "GUESS: no such gate; one of CLASSIFY, WAVE_PLAN, INVESTIGATE, PLAN, DRAFT, IMPLEMENT, LINT, REVIEW, COMMIT, SUMMARY"
     )
 
 

@@ -173,7 +173,7 @@ class Runs(RuleBasedStateMachine):
         elif event == "next run":
             self.next_run()
         else:
-            name = data.draw(st.sampled_from(IDS))
+            name = data.draw(st.sampled_from(sorted(self.states())))
             {"park": self.person_parks, "retry": self.person_retries, "undo": self.person_undoes}[event](name)
         self.works()
 
@@ -225,6 +225,7 @@ class Runs(RuleBasedStateMachine):
     def _implement(self, action: Action, how: str) -> None:
         worktree = Path(self.ctx.store.rows("SELECT worktree FROM action WHERE number = ?", action.number)[0][0])
         own, readme = worktree / "src" / f"{action.ticket}.txt", worktree / "src" / "readme.txt"
+        own.parent.mkdir(exist_ok=True)
         if how in ("good", "broken"):
             own.write_text(f"{'BROKEN' if how == 'broken' else action.ticket} {self.serial}\n")
         elif how == "strays":

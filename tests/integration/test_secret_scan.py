@@ -19,7 +19,15 @@ import pytest
 
 from backlog_ops.errors import BacklogError, ConfigurationError
 from backlog_ops.run.git import Git
-from backlog_ops.run.secret_scan import BASELINE, BASELINE_CHANGED, NOT_SCANNED, find_secrets, redacted
+from backlog_ops.run.secret_scan import (
+    BASELINE,
+    BASELINE_CHANGED,
+    NOT_SCANNED,
+    FoundSecret,
+    Hidden,
+    find_secrets,
+    redacted,
+)
 
 SOURCES = Path(__file__).resolve().parents[2] / "scripts" / "ops"
 
@@ -54,7 +62,7 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self.git = Git(folder)
-        self.git.run("init", "--quiet")
+        self.git.run("init", "--quiet", "--template=")
 
     def tree(self, files: Mapping[str, str | bytes], mode: str = "100644") -> str:
         self.git.run("read-tree", "--empty")
@@ -155,10 +163,10 @@ def test_what_was_there_before_is_not_looked_at(repository):
 
 
 def test_lines_are_counted_in_the_new_version(repository):
-    before = "".join(f"{number}\n" for number in range(1, 21))
-    after = before.replace("2\n3\n", "").replace("9\n", f"{AWS}\n").replace("19\n", f"more\n{AWS}\n")
-    found = repository.find({"a.py": before}, {"a.py": after})
-    assert [after.splitlines()[line - 1] for _, line in places(found)] == [AWS, AWS]
+    before = [f"line {number}\n" for number in range(1, 21)]
+    after = [before[0], *before[3:8], f"{AWS}\n", *before[9:18], "more\n", f"{AWS}\n", before[18]]
+    found = repository.find({"a.py": "".join(before)}, {"a.py": "".join(after)})
+    assert [after[line - 1] for _, line in places(found)] == [f"{AWS}\n", f"{AWS}\n"]
 
 
 def test_a_moved_file_is_new_in_full(repository):
@@ -171,10 +179,9 @@ def test_what_a_link_points_to_is_looked_at(repository):
 
 
 def test_a_submodule_is_no_trouble(repository):
-    commit = repository.git.text("hash-object", "-w", "-t", "commit", "--stdin", stdin=b"tree 4b825dc\n") or "0" * 40
-    repository.git.run("read-tree", "--empty")
-    repository.git.run("update-index", "--add", "--cacheinfo", f"160000,{commit},sub")
-    assert find_secrets(repository.git, repository.tree({}), repository.git.text("write-tree")) == []
+    before = repository.tree({})
+    repository.git.run("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},sub")
+    assert find_secrets(repository.git, before, repository.git.text("write-tree")) == []
 
 
 # ── What must not fool it ──────────────────────────────────────────────────────────────────────────────────
@@ -258,11 +265,11 @@ def test_a_zero_byte_far_down_makes_no_binary_file(repository):
     assert places(repository.find({}, {"a.py": text})) == [("a.py", 2_002)]
 
 
-@pytest.mark.parametrize("before", [0, 600, 900, 2_400, 2_600, 3_990, 500_000])
+@pytest.mark.parametrize("before", [0, 600, 900, 2_400, 2_600, 3_990, 60_000])
 @pytest.mark.parametrize("secret", [GITHUB, _jwt(300), assigned(PHRASE)], ids=["token", "long token", "value"])
 def test_a_secret_in_a_very_long_line_is_found_whole(repository, secret, before):
     code = "f(x); "
-    line = (code * 100_000)[:before] + f'"{secret}";' + code * 10_000
+    line = (code * before)[:before] + f'"{secret}";' + code * 1_000
     found = repository.added(line.replace('""', '"'), path="bundle.js")
     assert set(places(found)) == {("bundle.js", 1)}
     value = PHRASE if PHRASE in secret else secret
@@ -372,7 +379,7 @@ def test_nor_to_delete(repository):
         ("", "Expecting value"),
         ("{", "Expecting property name"),
         (b"\x00\xff\x81", ""),
-        ("[]", "list"),
+        ("[]", "not an object"),
         ("{}", "'version'"),
         (
             {"version": "1.5.0", "plugins_used": [{"name": "Newer\nDetector"}]},
@@ -444,8 +451,8 @@ def test_an_error_quotes_no_value(repository):
     ids=["as it is", "for a shell", "in a URL", "in a query", "as JSON", "as Python", "twice"],
 )
 @pytest.mark.parametrize("value", [PHRASE, "it's a b/c?d&é\\"])
-def test_a_value_is_redacted_however_it_is_spelled(repository, shown, value):
-    found = repository.added("pass" + f"word: {value}", path="a.yaml")
+def test_a_value_is_redacted_however_it_is_spelled(shown, value):
+    found = [FoundSecret("a.py", 1, "Secret Keyword", Hidden(frozenset({value})))]
     clean = redacted(f"before {shown(value)} after", found)
     assert "[secret: Secret Keyword]" in clean
     for piece in (value, "a b", "b/c", "b%2Fc", "horse"):
@@ -522,7 +529,7 @@ seen = []
 def watch(event, args):
     if event == "subprocess.Popen":
         seen.append(args[0])
-    if event.startswith(("socket.", "os.fork", "os.exec", "os.posix_spawn", "os.system")):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "os.fork", "os.posix_spawn", "os.system"):
         seen.append(event)
     if event == "open" and str(args[0]).startswith(sys.argv[2]):
         seen.append(str(args[0]))
@@ -540,8 +547,9 @@ print(json.dumps({"lazy": lazy, "found": len(found), "seen": sorted(set(seen)),
 """
 
 
-@pytest.fixture
-def watched(repository):
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    repository = Repository(tmp_path_factory.mktemp("watched"))
     verifying = {"path": "detect_secrets.filters.common.is_ignored_due_to_verification_policies", "min_level": 3}
     baseline = {"version": "1.5.0", "filters_used": [verifying], "results": {}}
     held = {BASELINE: json.dumps(baseline)}

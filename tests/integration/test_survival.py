@@ -165,12 +165,24 @@ def test_a_minder_is_not_ended_by_what_ends_other_processes(minder):
     assert minder.returncode == 0
 
 
-def test_a_child_inherits_nothing_of_the_minder():
-    def opened(minded: bool) -> list[bytes]:
-        with processes.own_group(["ls", "/dev/fd"], minded, stdout=subprocess.PIPE) as child:
-            return child.communicate()[0].split()
+@pytest.mark.parametrize("show", [["ls", "/dev/fd"], ["env"], ["pwd"]], ids=" ".join)
+def test_a_child_that_is_minded_finds_what_every_other_one_finds(show):
+    def found(minded: bool) -> bytes:
+        with processes.own_group(show, minded, stdout=subprocess.PIPE) as child:
+            said: bytes = child.communicate()[0]
+            return said
 
-    assert opened(minded=True) == opened(minded=True) == opened(minded=False)
+    assert found(minded=True) == found(minded=True) == found(minded=False)
+
+
+def test_a_child_that_is_minded_is_ended_by_a_closed_pipe_like_every_other_one():
+    with processes.own_group(["sh", "-c", "kill -PIPE $$"], minded=True) as child:
+        assert child.wait() == -signal.SIGPIPE
+
+
+def test_a_program_that_cannot_be_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no-such-program"), processes.own_group(["no-such-program"], True):
+        pass
 
 
 # -- what git left
@@ -204,7 +216,7 @@ def test_a_worktree_that_was_half_made_is_made_again(repository, fifo):
     fifo.line()
     os.killpg(git.pid, signal.SIGKILL)
     git.wait()
-    assert (repository.folder / ".git" / "worktrees" / "half" / "locked").read_text() == "initializing"
+    assert (repository.folder / ".git" / "worktrees" / "half" / "locked").read_text() == "initializing\n"
     subprocess.run(["rm", "-rf", str(path)], check=True)
     repository.run("config", "--unset", "filter.slow.smudge")
     repository.run(*add)

@@ -1,8 +1,9 @@
 """An engine in a process of its own that is killed with SIGKILL while something it started is at work.
 
-    with Engine.running("with own_group(...) as child: child.wait()", fifo) as engine:
+    with Engine.running("with own_group(...) as child: child.wait()") as engine:
+        fifo.line()
         engine.kill()
-        assert gone_within(fifo, 1.0)
+        assert fifo.is_free_within(1.0)
 
 What it started holds a FIFO open: the kernel closes it when the last of them has ended.
 """
@@ -86,11 +87,11 @@ class Engine:
             env={**os.environ, "PYTHONPATH": str(PLUGIN_ROOT / "scripts" / "ops")},
             start_new_session=True,
         )
-        try:
-            yield cls(process)
-        finally:
-            process.kill()
-            process.wait()
+        with process:
+            try:
+                yield cls(process)
+            finally:
+                process.kill()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -53,6 +53,26 @@ def test_a_haiku_reviewer_is_a_warning_that_says_why() -> None:
     assert "0 of 10" in found.message
 
 
+def reviewers(*given: object) -> list[Finding]:
+    return findings(reviewPipeline={"reviewers": list(given)})
+
+
+def test_several_reviewers_with_names_of_their_own_have_no_finding() -> None:
+    assert reviewers({"name": "all"}, {"name": "security", "focus": "secrets", "model": "frontier"}) == []
+
+
+def test_each_reviewer_whose_name_another_one_has_is_an_error() -> None:
+    found = errors(reviewers({"name": "one"}, {"name": "two"}, {"name": "one"}, {"name": "one"}))
+    assert found == ["reviewPipeline.reviewers[2].name", "reviewPipeline.reviewers[3].name"]
+
+
+def test_a_reviewer_of_its_own_on_haiku_is_the_same_warning() -> None:
+    (found,) = reviewers({"name": "all"}, {"name": "quick", "model": "cheap"})
+    (of_the_gate,) = routing(entryModelReview="cheap")
+    assert show_path(found.path) == "reviewPipeline.reviewers[1].model"
+    assert (found.severity, found.message) == (of_the_gate.severity, of_the_gate.message)
+
+
 @pytest.mark.parametrize("tier", ["free", "cheap"])
 def test_escalation_must_reach_balanced(tier: str) -> None:
     assert errors(routing(escalationModel=tier)) == ["llmOps.routing.escalationModel"]

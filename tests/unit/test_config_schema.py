@@ -37,6 +37,16 @@ def leaves(schema: Mapping[str, Any], base: tuple[str, ...] = ()) -> Iterator[tu
             yield (*base, key), member
 
 
+def entries(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the objects inside lists must look like."""
+    items = [member["items"] for _, member in leaves(schema) if "items" in member]
+    return [item for item in items if item["type"] == "object"]
+
+
+def members_of_entries(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [member for entry in entries(schema) for member in entry["properties"].values()]
+
+
 class Recorder(dict[str, Any]):
     """A configuration that notes which of its values are read."""
 
@@ -77,11 +87,13 @@ def test_the_schema_is_valid_draft_7() -> None:
 
 
 def test_no_section_accepts_unknown_keys() -> None:
-    assert all(section["additionalProperties"] is False for section in sections(load_schema()))
+    closed = [*sections(load_schema()), *entries(load_schema())]
+    assert all(section["additionalProperties"] is False for section in closed)
 
 
 def test_every_key_says_what_it_means() -> None:
     described = [*sections(load_schema()), *(member for _, member in leaves(load_schema()))]
+    described += members_of_entries(load_schema())
     assert all(len(member["description"]) > 10 for member in described)
 
 
@@ -93,7 +105,8 @@ def test_every_number_is_bounded() -> None:
 
 
 def test_every_keyword_of_the_schema_has_its_words() -> None:
-    used = {keyword for _, member in leaves(load_schema()) for keyword in member}
+    members = [*(member for _, member in leaves(load_schema())), *members_of_entries(load_schema())]
+    used = {keyword for member in members for keyword in member}
     told = {"type", "enum", "pattern", *config_schema._DEMANDS}
     assert used - {"description", "default", "items"} <= told
 
@@ -127,6 +140,9 @@ def test_a_value_of_the_wrong_type_is_reported_at_its_path(path: tuple[str, ...]
         ("qualityGates.testCommand", "", "must not be empty"),
         ("qualityGates.testCommand", [], "must not be empty"),
         ("qualityGates.lintCommand", {}, "must be a string or an array […]"),
+        ("reviewPipeline.reviewers", [], "must not be empty"),
+        ("reviewPipeline.reviewers", [{"name": name} for name in "abcdef"], "must have at most 5 entries"),
+        ("backlog.mergeInto", "main", 'must be one of "base", "branch"'),
         ("project.name", "x" * 201, "must have at most 200 characters"),
         ("llmOps.routing.entryModelPlan", "haiku", 'must be one of "free", "cheap", "balanced", "frontier"'),
         ("llmOps.models.free", "--help", 'must look like "qwen3:8b"'),
@@ -143,6 +159,23 @@ def test_a_violation_says_what_is_demanded(path: str, value: object, message: st
     section[last] = value
     (problem,) = check(json.dumps(config).encode())
     assert (problem.path, problem.message) == (path, message)
+
+
+@pytest.mark.parametrize(
+    ("reviewer", "key", "message"),
+    [
+        ({}, "name", 'is required and missing, for example "reviewer"'),
+        ({"name": "Two words"}, "name", 'must look like "reviewer"'),
+        ({"name": "one", "model": "free"}, "model", 'must be one of "cheap", "balanced", "frontier"'),
+        ({"name": "one", "focus": "x" * 2001}, "focus", "must have at most 2000 characters"),
+        ({"name": "one", "focuss": "tests"}, "focuss", 'unknown key; did you mean "focus"?'),
+    ],
+)
+def test_a_violation_inside_a_list_says_where_and_what(reviewer: object, key: str, message: str) -> None:
+    config = load_preset()
+    config["reviewPipeline"]["reviewers"].append(reviewer)
+    (problem,) = check(json.dumps(config).encode())
+    assert (problem.path, problem.message) == (f"reviewPipeline.reviewers[1].{key}", message)
 
 
 def run_script(*arguments: Path) -> subprocess.CompletedProcess[str]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backlog_ops.domain.found_tests import is_test_file, tests_in
 from backlog_ops.domain.lost_tests import lost_tests
 
 PYTHON = """\
@@ -181,7 +178,8 @@ def test_a_namesake_elsewhere_does_not_hide_a_deleted_test():
 
 
 def test_of_two_tests_of_one_name_the_one_that_went_is_lost():
-    text = "class TestA:\n    def test_x(self):\n        assert a\n\nclass TestB:\n    def test_x(self):\n        assert b\n"
+    text = "class TestA:\n    def test_x(self):\n        assert a\n\n"
+    text += "class TestB:\n    def test_x(self):\n        assert b\n"
     assert changed(text, text[text.index("class TestB") :]) == ["tests/test_login.py: test_x: deleted"]
 
 
@@ -200,156 +198,30 @@ def test_a_test_file_without_any_test_that_can_be_seen_is_still_shown():
     assert changed("CASES = 1\n", None, "tests/test_old.py") == ["tests/test_old.py: file deleted"]
 
 
-# Each: path, a file with two tests `keeps` and `goes`, what a skip puts where, and how many assertions `goes` has.
-LANGUAGES = {
-    "jest": (
-        "src/login.test.ts",
-        "describe('login', () => {\n  it('keeps', () => {\n    expect(a).toBe(1);\n  });\n\n"
-        "  it('goes', async () => {\n    const x = `it('no test', () => {\n`;\n    expect(x).toBe(2);\n"
-        "    expect(b).toEqual(3);\n  });\n});\n",
-        ("  it('goes'", "  it.skip('goes'", "it.skip"),
-    ),
-    "cases": (
-        "__tests__/add.js",
-        "test.each([\n  [1, 2],\n])('keeps', (a) => {\n  expect(a).toBe(1);\n});\n"
-        "test.each([\n  [1, 2],\n])(\n  'goes',\n  (a, b) => {\n    expect(a).toBe(1);\n    assert.equal(b, 2);\n  },\n);\n",
-        ("test.each([\n  [1, 2],\n])(\n", "test.skip.each([\n  [1, 2],\n])(\n", "test.skip"),
-    ),
-    "xit": (
-        "spec/login_spec.js",
-        "it('keeps', () => {\n  expect(1).toBe(1);\n});\nit(\n  'goes',\n  () => {\n    expect(1).toBe(1);\n"
-        "    expect(2).toBe(2);\n  });\n",
-        ("it(\n", "xit(\n", "xit"),
-    ),
-    "node": (
-        "test/login.mjs",
-        "test('keeps', (t) => {\n  assert.ok(1);\n});\ntest('goes', (t) => {\n  assert.ok(1);\n  assert.equal(2, 2);\n});\n",
-        ("test('goes', (t) => {", "test('goes', (t) => {\n  t.skip('x');", "t.skip"),
-    ),
-    "go": (
-        "login_test.go",
-        "package login\n\nfunc Testkeeps(t *testing.T) {\n\tif x() {\n\t\tt.Error(1)\n\t}\n}\n\n"
-        "func (s *Suite) Testgoes() {\n\ttext := `\nflush left\n`\n\trequire.Equal(s.T(), text, 1)\n\tassert.True(s.T(), ok)\n}\n",
-        ("\trequire", "\ts.T().Skip()\n\trequire", "T().Skip"),
-    ),
-    "rust": (
-        "src/login.rs",
-        "#[cfg(test)]\nmod tests {\n    #[test]\n    fn keeps() {\n        assert!(a);\n    }\n\n    #[tokio::test]\n"
-        "    async fn goes() {\n        assert_eq!(a, b);\n        assert!(c);\n    }\n}\n",
-        ("    async fn goes", "    #[ignore]\n    async fn goes", "#[ignore"),
-    ),
-    "rspec": (
-        "spec/login_spec.rb",
-        "describe Login do\n  it 'keeps' do\n    expect(1).to eq 1\n  end\n\n  it \"goes\" do\n    expect(1).to eq 1\n"
-        "    expect(2).to eq 2\n  end\nend\n",
-        ('  it "goes"', '  xit "goes"', "xit"),
-    ),
-    "minitest": (
-        "test/login_test.rb",
-        "class LoginTest < Minitest::Test\n  def test_keeps\n    assert 1\n  end\n\n  def test_goes\n    assert_equal 1, 1\n"
-        "    refute 2\n  end\nend\n",
-        ("    assert_equal", "    skip 'x'\n    assert_equal", "skip"),
-    ),
-    "bats": (
-        "tests/login.bats",
-        '@test "keeps" {\n  [ 1 = 1 ]\n}\n\n@test "goes" {\n  run login\n  [ "$status" -eq 1 ]\n}\n',
-        ("  run login", "  skip\n  run login", "skip"),
-    ),
-    "junit": (
-        "src/test/java/LoginTest.java",
-        "class LoginTest {\n    @Test\n    void keeps() {\n        assertTrue(a);\n    }\n\n    @Override\n"
-        "    public String toString() {\n        return x;\n    }\n\n    @Test\n    @DisplayName(\"x (y)\")\n"
-        "    public void goes() throws IOException\n    {\n        assertEquals(a, b);\n        assertThat(c).isTrue();\n    }\n}\n",
-        ("    @DisplayName", '    @Disabled("x")\n    @DisplayName', "@Disabled"),
-    ),
-    "kotlin": (
-        "src/test/kotlin/LoginTest.kt",
-        "class LoginTest {\n    @Test\n    fun `keeps`() {\n        assertTrue(a)\n    }\n\n    @Test fun `goes`() {\n"
-        "        a shouldBe b\n        assertTrue(c)\n    }\n}\n",
-        ("    @Test fun", "    @Disabled\n    @Test fun", "@Disabled"),
-    ),
-    "xunit": (
-        "Tests/LoginTests.cs",
-        "public class LoginTests\n{\n    [Fact]\n    public void keeps()\n    {\n        Assert.True(a);\n    }\n\n    [Fact]\n"
-        "    public async Task goes()\n    {\n        Assert.Equal(a, b);\n        c.Should().BeTrue();\n    }\n}\n",
-        ("    [Fact]\n    public async", '    [Fact(Skip = "x")]\n    public async', "Skip ="),
-    ),
-    "phpunit": (
-        "tests/LoginTest.php",
-        "<?php\nclass LoginTest extends TestCase\n{\n    public function testkeeps(): void\n    {\n"
-        "        $this->assertTrue($a);\n    }\n\n    /**\n     * @test\n     */\n    public function goes(): void\n    {\n"
-        "        $this->assertSame($a, $b);\n        self::assertTrue($c);\n    }\n}\n",
-        ("        $this->assertSame", "        $this->markTestSkipped();\n        $this->assertSame", "markTestSkipped"),
-    ),
-    "pest": (
-        "tests/LoginTest.php",
-        "<?php\nit('keeps', function () {\n    expect($a)->toBe(1);\n});\n\ntest('goes', function () {\n    expect($a)->toBe(1);\n"
-        "    expect($b)->toBe(2);\n});\n",
-        ("    expect($b)->toBe(2);\n})", "    expect($b)->toBe(2);\n})->skip()", "->skip"),
-    ),
-    "exunit": (
-        "test/login_test.exs",
-        "defmodule LoginTest do\n  describe \"x\" do\n    test \"keeps\" do\n      assert a\n    end\n\n    test \"goes\", %{conn: c} do\n"
-        "      assert a == c\n      refute b\n    end\n  end\nend\n",
-        ('    test "goes"', '    @tag :skip\n    test "goes"', "@tag :skip"),
-    ),
-    "xctest": (
-        "Tests/LoginTests.swift",
-        "final class LoginTests: XCTestCase {\n    func testkeeps() {\n        XCTAssertTrue(a)\n    }\n\n    func testgoes() throws {\n"
-        "        XCTAssertEqual(a, b)\n        XCTAssertNil(c)\n    }\n}\n",
-        ("        XCTAssertEqual", '        throw XCTSkip("x")\n        XCTAssertEqual', "XCTSkip"),
-    ),
-    "swift testing": (
-        "Tests/LoginTests.swift",
-        "struct LoginTests {\n    @Test func keeps() {\n        #expect(a)\n    }\n\n    @Test(\"x\")\n    func goes() async {\n"
-        "        #expect(a == b)\n        #require(c)\n    }\n}\n",
-        ('    @Test("x")', '    @Test("x", .disabled())', "disabled"),
-    ),
-}  # fmt: skip
-
-
-def its_name(path: str, text: str, word: str) -> str:
-    return next(test.name for test in tests_in(path, text).tests if word in test.name)
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_both_tests_are_found_in(language):
-    path, text, _ = LANGUAGES[language]
-    assert is_test_file(path)
-    found = [(test.name.removeprefix("test").strip("_"), test.assertions) for test in tests_in(path, text).tests]
-    assert found == [("keeps", 1), ("goes", 2)]
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_skip_is_found_in(language):
-    path, text, (old, new, marker) = LANGUAGES[language]
-    assert text.count(old) == 1
-    assert changed(text, text.replace(old, new), path) == [
-        f"{path}: {its_name(path, text, 'goes')}: now skipped ({marker})"
-    ]
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_deleted_test_is_found_in(language):
-    path, text, _ = LANGUAGES[language]
-    after = text.replace("goes", "other").replace("2", "3").replace("b", "z").replace("c)", "d)")
-    assert f"{path}: {its_name(path, text, 'keeps')}: deleted" not in changed(text, after, path)
-    only_first = text[: text.index("goes")].rpartition("\n")[0] + "\n"
-    assert f"{path}: {its_name(path, text, 'goes')}: deleted" in changed(text, only_first, path)
+JAVASCRIPT = """\
+describe('login', () => {
+  it('accepts', () => {
+    expect(a).toBe(1);
+  });
+  it('rejects', () => {
+    expect(b).toBe(2);
+  });
+});
+"""
 
 
 @pytest.mark.parametrize(
-    ("path", "old", "new", "line"),
+    ("old", "new", "line"),
     [
-        ("a.test.js", "it('keeps'", "it.only('keeps'", "a.test.js: keeps: runs alone (it.only)"),
-        ("a.test.js", "it('keeps'", "fit('keeps'", "a.test.js: keeps: runs alone (fit)"),
-        ("a.test.js", "describe(", "describe.only(", "a.test.js: runs alone (describe.only)"),
-        ("a.test.js", "describe(", "fdescribe(", "a.test.js: runs alone (fdescribe)"),
+        ("it('accepts'", "it.only('accepts'", "a.test.js: accepts: runs alone (it.only)"),
+        ("it('accepts'", "fit('accepts'", "a.test.js: accepts: runs alone (fit)"),
+        ("describe(", "describe.only(", "a.test.js: runs alone (describe.only)"),
+        ("describe(", "fdescribe(", "a.test.js: runs alone (fdescribe)"),
     ],
 )
-def test_a_test_that_silences_all_others_is_shown(path, old, new, line):
-    text = LANGUAGES["jest"][1]
-    assert changed(text, text.replace(old, new), path) == [f"{line}: the other tests no longer run"]
+def test_a_test_that_silences_all_others_is_shown(old, new, line):
+    lines = changed(JAVASCRIPT, JAVASCRIPT.replace(old, new), "a.test.js")
+    assert lines == [f"{line}: the other tests no longer run"]
 
 
 def test_a_new_test_that_silences_all_others_is_shown():
@@ -358,46 +230,20 @@ def test_a_new_test_that_silences_all_others_is_shown():
 
 
 def test_a_skipped_group_is_shown():
-    text = LANGUAGES["jest"][1]
-    after = text.replace("describe(", "describe.skip(")
-    assert changed(text, after, "a.test.js") == ["a.test.js: now skips tests (describe.skip)"]
+    after = JAVASCRIPT.replace("describe(", "describe.skip(")
+    assert changed(JAVASCRIPT, after, "a.test.js") == ["a.test.js: now skips tests (describe.skip)"]
 
 
 def test_wrapping_tests_in_a_group_loses_nothing():
-    text = "it('a', () => {\n  expect(1).toBe(1);\n});\nit('b', () => {\n  expect(2).toBe(2);\n});\n"
-    after = "describe('g', () => {\n" + "".join(f"  {line}\n" for line in text.splitlines()) + "});\n"
-    assert changed(text, after, "a.test.js") == []
+    after = "describe('g', () => {\n" + "".join(f"  {line}\n" for line in JAVASCRIPT.splitlines()) + "});\n"
+    assert changed(JAVASCRIPT, after, "a.test.js") == []
 
 
 def test_a_build_tag_on_a_go_file_is_shown():
-    text = LANGUAGES["go"][1]
-    lines = changed(text, "//go:build never\n\n" + text, "login_test.go")
-    assert lines == ["login_test.go: now skips tests (//go:build never)"]
-
-
-@pytest.mark.parametrize(
-    "path", ["src/latest.py", "contest.go", "src/attest.ts", "tests/data.json", "README.md", "test"]
-)
-def test_other_files_are_no_test_files(path):
-    assert not is_test_file(path)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "tests/a.py",
-        "pkg/a_test.go",
-        "a.spec.tsx",
-        "src/FooTest.java",
-        "src/TestFoo.java",
-        "FooIT.java",
-        "t.bats",
-        "a.rs",
+    text = "package a\n\nfunc TestA(t *testing.T) {\n\tt.Error(1)\n}\n"
+    assert changed(text, "//go:build never\n\n" + text, "a_test.go") == [
+        "a_test.go: now skips tests (//go:build never)"
     ]
-    + ["test.js", "cypress/e2e/a.cy.ts", "app/test/models/user.rb", "__tests__/a.jsx", "Tests/Foo.swift"],
-)
-def test_test_files_are_known_by_their_path(path):
-    assert is_test_file(path)
 
 
 def test_a_name_cannot_break_its_line():
@@ -406,58 +252,16 @@ def test_a_name_cannot_break_its_line():
     assert line == "a\\nb.test.js: a\\u2028b\\x1b[2J: deleted"
 
 
-@given(st.text(), st.text(), st.sampled_from(sorted({path for path, _, _ in LANGUAGES.values()})))
+PATHS = st.sampled_from(["test_a.py", "a.test.js", "a_test.go", "a.rs", "a_spec.rb", "a.bats", "ATest.kt", "ATest.php"])
+PIECES = [*PYTHON.splitlines(), *JAVASCRIPT.splitlines(), "#[test]", "fn a() {", "/*", "*/", "`", '"""', "func TestA("]
+
+
+@given(st.text(), st.text(), PATHS)
 def test_any_text_is_read(before, after, path):
     for line in changed(before, after, path):
         assert line.splitlines() == [line]
 
 
-_PIECES = [piece for _, text, (_, new, _) in LANGUAGES.values() for piece in [*text.splitlines(keepends=True), new]]
-
-
-@given(
-    st.lists(st.sampled_from(_PIECES), max_size=30).map("".join),
-    st.sampled_from(sorted({path for path, _, _ in LANGUAGES.values()})),
-)
-def test_pieces_of_tests_in_any_order_lose_nothing_to_themselves(text, path):
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("\n".join), PATHS)
+def test_a_text_loses_nothing_to_itself(text, path):
     assert changed(text, text, path) == []
-    assert lost_tests({path: None}, {path: text}) == [] or "runs alone" in str(lost_tests({path: None}, {path: text}))
-
-
-@pytest.mark.parametrize(
-    "piece",
-    [
-        *dict.fromkeys(_PIECES),
-        "it(",
-        "test.each`",
-        ")(",
-        "@A(",
-        "@A((((",
-        "[Fact",
-        "'\\",
-        "`'\\",
-        '"""',
-        "\t",
-        "  ",
-        "(" * 400,
-    ]
-    + [
-        "def test_a():",
-        "    @Test\n  void x(",
-        "#[",
-        "a a a a (",
-        "assert",
-        "pytest.mark.",
-        "it.skip.skip",
-        "/*",
-        "@Test\n",
-    ],
-)
-@pytest.mark.parametrize(
-    "path", ["test_a.py", "a.test.js", "ATest.java", "ATests.cs", "ATest.php", "a.rs", "ATests.swift"]
-)
-def test_hostile_text_is_read_in_linear_time(piece, path):
-    for text in (piece * (100_000 // len(piece)), (piece + "\n") * (50_000 // len(piece))):
-        started = time.process_time()
-        changed(text, text + "\n" + piece, path)
-        assert time.process_time() - started < 3

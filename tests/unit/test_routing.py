@@ -24,7 +24,7 @@ DEFAULT = Routing(
     max_attempts=3,
 )
 
-AGENT_GATES = (Gate.IMPLEMENT, Gate.REVIEW)
+AGENT_GATES = (Gate.INVESTIGATE, Gate.IMPLEMENT, Gate.REVIEW)
 with_tools = st.sampled_from([tier for tier in Tier if tier is not Tier.FREE])
 # What validate_config.py accepts: agent gates with tools, the escalation tier not below any entry tier.
 routings = st.builds(
@@ -120,6 +120,8 @@ def test_gates_that_never_escalate_ignore_the_ticket(gate, tags, complexity, his
         (Gate.IMPLEMENT, ("arch",), Complexity.LOW, History(), Tier.FRONTIER, Rule.TAG),
         (Gate.IMPLEMENT, ("token",), Complexity.LOW, History(), Tier.CHEAP, Rule.ENTRY),
         (Gate.PLAN, (), Complexity.HIGH, History(), Tier.FRONTIER, Rule.COMPLEXITY),
+        (Gate.INVESTIGATE, (), Complexity.LOW, History(), Tier.CHEAP, Rule.ENTRY),
+        (Gate.INVESTIGATE, ("SECURITY",), Complexity.HIGH, History(9, 9), Tier.CHEAP, Rule.ENTRY),
         (Gate.LINT, ("ARCH",), Complexity.HIGH, History(9, 9), Tier.CHEAP, Rule.ENTRY),
         (Gate.COMMIT, ("ARCH",), Complexity.HIGH, History(9, 9), Tier.FREE, Rule.ENTRY),
         (Gate.SUMMARY, (), Complexity.HIGH, History(9, 9), Tier.CHEAP, Rule.ENTRY),

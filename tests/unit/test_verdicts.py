@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from backlog_ops.domain.verdicts import judge
+import pytest
+from jsonschema import Draft7Validator
 
+from backlog_ops.domain.verdicts import VERDICT_SCHEMA, Review, judge, together
+
+TREE, OTHER_TREE = "a" * 40, "b" * 40
 FILES = {"src/a.py": ["def add(a, b):", "    return a + b", ""]}
 
 
@@ -19,8 +23,8 @@ def finding(**changes):
     }
 
 
-def review(verdict="APPROVED", *findings):
-    return judge({"verdict": verdict, "findings": list(findings)}, 80, FILES.get)
+def review(verdict="APPROVED", *findings, on=TREE):
+    return judge({"verdict": verdict, "tree": on, "findings": list(findings)}, TREE, 80, FILES.get)
 
 
 def test_an_approval_without_findings_approves():
@@ -75,3 +79,68 @@ def test_a_quote_may_span_lines_and_differ_in_white_space():
 
 def test_a_quote_from_an_earlier_line_does_not_match():
     assert not review("APPROVED", finding(line=2, quote="def add")).approved
+
+
+@pytest.mark.parametrize("verdict", ["APPROVED", "CHANGES_REQUESTED"])
+def test_a_verdict_on_another_tree_is_no_approval_and_says_so(verdict):
+    result = review(verdict, on=OTHER_TREE)
+    assert not result.approved
+    assert "another tree (bbbbbbbbb, not aaaaaaaaa)" in result.reason
+
+
+def test_the_findings_of_a_verdict_on_another_tree_are_kept_and_not_acted_on():
+    result = review("CHANGES_REQUESTED", finding(severity="high"), on=OTHER_TREE)
+    assert (len(result.findings), len(result.kept)) == (0, 1)
+
+
+def is_valid(**fields):
+    return Draft7Validator(VERDICT_SCHEMA).is_valid({"verdict": "APPROVED", "tree": TREE, "findings": [], **fields})
+
+
+@pytest.mark.parametrize("tree", ["a" * 40, "0123456789abcdef" * 4])
+def test_a_tree_is_named_by_its_whole_hash(tree):
+    assert is_valid(tree=tree)
+
+
+@pytest.mark.parametrize("tree", ["", "a" * 39, "a" * 65, "A" * 40, "HEAD", None])
+def test_what_names_no_tree_is_no_verdict(tree):
+    assert not is_valid(tree=tree)
+
+
+def test_a_verdict_without_its_tree_is_none():
+    assert not Draft7Validator(VERDICT_SCHEMA).is_valid({"verdict": "APPROVED", "findings": []})
+
+
+# -- several reviewers
+
+
+APPROVED = review("APPROVED", finding(text="a note"), finding(confidence=10, text="unsure"))
+REJECTED = review("CHANGES_REQUESTED", finding(severity="high", text="wrong"))
+
+
+def test_one_reviewer_alone_speaks_without_its_name():
+    assert together({"all": APPROVED}) == APPROVED
+
+
+def test_reviewers_approve_together_when_all_of_them_do():
+    assert together({"all": APPROVED, "security": review()}).approved
+
+
+@pytest.mark.parametrize("reviews", [{"all": APPROVED, "tests": REJECTED}, {"all": REJECTED, "tests": APPROVED}])
+def test_one_rejection_among_them_is_a_rejection(reviews):
+    assert not together(reviews).approved
+
+
+def test_the_reason_names_each_reviewer():
+    reason = together({"all": APPROVED, "tests": REJECTED}).reason
+    assert reason == f"all: {APPROVED.reason}; tests: {REJECTED.reason}"
+
+
+def test_what_all_of_them_found_goes_to_the_next_attempt():
+    result = together({"all": APPROVED, "tests": REJECTED})
+    assert [f.text for f in result.findings] == ["a note", "wrong"]
+    assert [f.text for f in result.kept] == ["unsure"]
+
+
+def test_no_reviewer_at_all_is_no_approval():
+    assert together({}) == Review(False, "no reviewer")

@@ -30,6 +30,8 @@ _PATTERNS = ("backlog", "sharedFiles")
 _PATHS = (("backlog", "dataDir"), _PATTERNS, ("codeRules", "files"), ("worktree", "link"))
 _ROUTING = ("llmOps", "routing")
 _ESCALATING = ("entryModelPlan", "entryModelImplement", "entryModelReview")
+_REVIEWERS = ("reviewPipeline", "reviewers")
+_WEAK_REVIEWER = 'below "balanced" a reviewer misses defects: in field trials Haiku flagged 0 of 10 planted ones'
 
 Path = tuple[str | int, ...]
 
@@ -77,6 +79,7 @@ def check_version(config: Mapping[str, Any]) -> Finding | None:
 def check_rules(config: Mapping[str, Any], known_models: Collection[str]) -> Iterator[Finding]:
     """Every finding in the complete configuration `config`; `known_models` are the ids that have a price."""
     yield from _check_tiers(config)
+    yield from _check_reviewers(_at(config, _REVIEWERS))
     yield from _check_models(config, known_models)
     yield from _check_endpoints(config)
     for path in _COMMANDS:
@@ -99,11 +102,7 @@ def _check_tiers(config: Mapping[str, Any]) -> Iterator[Finding]:
                 f'"free" is a local model without tool use, and {gate} files: use "cheap" or above',
             )
     if tiers["entryModelReview"] is Tier.CHEAP:
-        yield Finding(
-            Severity.WARNING,
-            (*_ROUTING, "entryModelReview"),
-            'below "balanced" a reviewer misses defects: in field trials Haiku flagged 0 of 10 planted ones',
-        )
+        yield Finding(Severity.WARNING, (*_ROUTING, "entryModelReview"), _WEAK_REVIEWER)
     escalation = tiers["escalationModel"]
     if escalation is None:
         return
@@ -117,6 +116,18 @@ def _check_tiers(config: Mapping[str, Any]) -> Iterator[Finding]:
                 (*_ROUTING, "escalationModel"),
                 f'"{escalation}" is below {key} "{entry}": escalating would be a step down',
             )
+
+
+def _check_reviewers(reviewers: object) -> Iterator[Finding]:
+    names = set[str]()
+    for index, reviewer in enumerate(reviewers if isinstance(reviewers, list) else []):
+        name = _at(reviewer, ("name",))
+        if isinstance(name, str):
+            if name in names:
+                yield _error((*_REVIEWERS, index, "name"), f"{quote(name)} is another one's name: verdicts go by names")
+            names.add(name)
+        if _tier(_at(reviewer, ("model",))) is Tier.CHEAP:
+            yield Finding(Severity.WARNING, (*_REVIEWERS, index, "model"), _WEAK_REVIEWER)
 
 
 def _check_models(config: Mapping[str, Any], known_models: Collection[str]) -> Iterator[Finding]:

@@ -200,7 +200,7 @@ def is_test_file(path: str) -> bool:
     return extension in ("rs", "bats") or (extension in _BY_EXTENSION and by_name)
 
 
-def tests_in(path: str, text: str) -> FileTests:
+def find_tests(path: str, text: str) -> FileTests:
     """What stands in a file for which `is_test_file` holds."""
     return _Reader(path, _BY_EXTENSION[path.rpartition(".")[2]], text).read()
 
@@ -209,7 +209,7 @@ class _Reader:
     def __init__(self, path: str, language: _Language, text: str) -> None:
         self._path = path
         self._is = _PATTERNS[language]
-        self._whole_lines = text.splitlines()
+        self._whole_lines = text.replace("\r\n", "\n").split("\n")
         self._lines = [line[:_LONGEST_LINE].expandtabs(4) for line in self._whole_lines]
         self._found = FileTests()
         self._open: list[FoundTest] = []  # nested ones, outermost first

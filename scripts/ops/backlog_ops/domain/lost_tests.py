@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
-from backlog_ops.domain.found_tests import FileTests, FoundTest, is_test_file, tests_in
+from backlog_ops.domain.found_tests import FileTests, FoundTest, find_tests, is_test_file
 from backlog_ops.domain.text import UNSAFE
 
 _MOST_LINES = 20  # deleted tests of one file that get a line each
@@ -28,7 +28,7 @@ def lost_tests(before: Mapping[str, str | None], after: Mapping[str, str | None]
 
 
 def _read(files: Mapping[str, str | None]) -> dict[str, FileTests]:
-    return {path: tests_in(path, text) for path, text in files.items() if text is not None and is_test_file(path)}
+    return {path: find_tests(path, text) for path, text in files.items() if text is not None and is_test_file(path)}
 
 
 def _all_tests(files: Mapping[str, FileTests]) -> list[FoundTest]:

@@ -107,7 +107,7 @@ _SOME = (
     rf"{_N} (?:passing|failing)(?: \(.*\))?",
     rf"{_N} specs?, \d+ failures?.*",
     # ExUnit counted the excluded among the tests until 1.19: where the two are equal, the line says nothing.
-    rf"(?:\d+ \w+, )*(?P<exunit>{_N}) (?:doctests?|properties|property|tests?), \d+ failures?"
+    rf"(?:\d+ \w+, )*(?P<exunit>{_N}) (?:doctests?|properties|property|tests?), \d+ failures?\b"
     r"(?!, (?P=exunit) excluded).*",
     r"(?:ok|FAIL)\s+\S+\s+(?:[\d.]+s|\(cached\)).*",
     r"--- (?:PASS|FAIL): .*",
@@ -161,7 +161,7 @@ class RanTests:
 
     def _look_at(self, text: str) -> None:
         if _NO_TEST.fullmatch(text):
-            self._none = self._none or text
+            self._none = text  # the last one is the summary
         elif _TEST.fullmatch(text):
             self._ran = True
 

@@ -24,7 +24,7 @@ from backlog_ops.domain.text import UNSAFE
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _FARTHEST = 40 * _DAY  # a month and some; what lies beyond is a mistake
 _STATUSES = (None, 400, 402, 403, 429)  # the others say that the API is ill, or the login wrong
-_LONGEST_WHY = 200
+_LONGEST_TEXT, _LONGEST_WHY = 2000, 200
 
 # Patterns as text: compiling them takes 9 ms, and few commands meet a limit.
 _AROUND = (
@@ -87,7 +87,7 @@ def usage_limit(text: str, now: float, status: int | None = None, *, offset: flo
     """
     if status not in _STATUSES:
         return None
-    line = UNSAFE.sub("", " ".join(text.split()))
+    line = UNSAFE.sub("", " ".join(text[:_LONGEST_TEXT].split()))
     said = re.sub(_APPENDIX, "", re.sub(_AROUND, "", line, count=1))
     wait = re.search(_WAIT, said)
     is_rejected = status == 429 or re.search(r"\(429\)|HTTP 429", line)

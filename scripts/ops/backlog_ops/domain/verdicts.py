@@ -9,7 +9,9 @@ from typing import Any
 VERDICT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["verdict", "tree", "findings"],
+    "required": ["verdict", "findings"],
+    "if": {"properties": {"verdict": {"const": "APPROVED"}}},
+    "then": {"required": ["tree"]},
     "properties": {
         "verdict": {"type": "string", "enum": ["APPROVED", "CHANGES_REQUESTED"]},
         "tree": {"type": "string", "pattern": "^[0-9a-f]{40,64}$"},  # what was reviewed, as the package names it
@@ -60,7 +62,7 @@ class Review:
 
 
 def judge(answer: Mapping[str, Any], tree: str, threshold: int, lines_of: Callable[[str], list[str] | None]) -> Review:
-    """Judge a schema-valid verdict on the tree with this hash; one on another tree says nothing about it.
+    """Judge a schema-valid verdict on the tree with this hash; an approval of another tree says nothing about it.
 
     `lines_of(path)` gives the lines of a file of the reviewed tree (or of its base, for a deleted file), None
     when there is no such file. A citation that does not hold fails the review: a reviewer that quotes what is
@@ -71,13 +73,13 @@ def judge(answer: Mapping[str, Any], tree: str, threshold: int, lines_of: Callab
         problem = citation_problem(finding.file, finding.line, finding.quote, lines_of)
         if problem:
             return Review(False, f"citation does not hold: {problem}", kept=findings)
-    if answer["tree"] != tree:
-        return Review(False, f"the verdict is on another tree ({answer['tree'][:9]}, not {tree[:9]})", kept=findings)
     acted = tuple(f for f in findings if f.confidence >= threshold)
     kept = tuple(f for f in findings if f.confidence < threshold)
     if answer["verdict"] != "APPROVED":
         # A bare or unsure rejection is still a rejection; the next attempt then sees everything that was said.
         return Review(False, f"changes requested ({len(findings)} findings)", acted or kept, () if not acted else kept)
+    if answer["tree"] != tree:
+        return Review(False, f"approved another tree ({answer['tree'][:9]}, not {tree[:9]})", acted, kept)
     blocking = [f for f in acted if f.severity in _BLOCKING]
     if blocking:
         return Review(False, f"contradiction: approved with {blocking[0]}", acted, kept)

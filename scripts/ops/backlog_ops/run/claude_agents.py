@@ -41,6 +41,7 @@ _ENVIRONMENT = {
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
     "ENABLE_TOOL_SEARCH": "false",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "CLAUDE_CODE_RETRY_WATCHDOG": "0",  # with 1 the host waits for the reset of a usage limit, in silence
 }
 _DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}  # after 8 s of an overloaded API the attempt is over
 _TOOLS = {Gate.IMPLEMENT: "Read,Edit,Write,Bash"}
@@ -145,7 +146,9 @@ def _see_out(ctx: Context, action: Action, agent: AgentProcess) -> _End:
     if cut_off and timed_out:
         return _End(f"no end after {limit:g} s (llmOps.timeouts.agentSeconds)", cut_off)
     cause = _worthless(result, agent.exit_code, stderr)
-    return _End(cause, cut_off, limit_of_cause(ctx, cause, result) if cause else None)
+    status = result.get("api_error_status") if result else None
+    said_at = agent.started_at + agent.seconds
+    return _End(cause, cut_off, limit_of_cause(cause, said_at, status) if cause else None)
 
 
 def end_agents(ctx: Context, actions: Iterable[Action]) -> None:

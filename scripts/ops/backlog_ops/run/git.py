@@ -17,7 +17,7 @@ from pathlib import Path
 from backlog_ops.errors import RepositoryError, SurroundingsError, UnreachableError
 from backlog_ops.run.processes import own_group, without_git_bindings
 from backlog_ops.run.stale_locks import freed, is_shared, lock_in_the_way, still_locked
-from backlog_ops.run.surroundings import git_problem, unwritable
+from backlog_ops.run.surroundings import git_problem
 from backlog_ops.storage.locations import find_repository
 
 BINARY_PROBE_BYTES = 8_000  # as git itself decides
@@ -26,9 +26,9 @@ _THE_MACHINES_SIGNALS: dict[int, str] = {
     signal.SIGKILL: "perhaps for want of memory; free some",
     signal.SIGXFSZ: "a file became too large; raise the limit (ulimit -f)",
 }
-# What changes a worktree must not go on beside the next engine. `merge` does so in the user's own checkout: ended
-# half-way it would leave that half changed, so it is let finish.
-_CHANGES_A_WORKTREE = frozenset({"add", "apply", "checkout", "checkout-index", "commit", "rebase", "reset", "worktree"})
+# What may run the user's hooks may take long, and must not go on beside the next engine. `merge` is let finish: it
+# changes the user's own checkout, and ended half-way it would leave that half changed.
+_RUNS_HOOKS = frozenset({"checkout", "commit", "rebase", "worktree"})
 
 
 class GitError(RepositoryError):
@@ -65,12 +65,12 @@ class Git:
         git, SurroundingsError where the machine is the trouble.
         """
         verb = next((arg for arg in args if not arg.startswith("-")), "")
-        done = self._once(args, verb in _CHANGES_A_WORKTREE, stdin, env, timeout)
+        done = self._once(args, verb in _RUNS_HOOKS, stdin, env, timeout)
         for _ in range(LOCK_TRIES if verb != "rebase" else 0):  # a rebase that has begun cannot be begun again
             lock = lock_in_the_way(_said(done), self.folder)
             if lock is None or not freed(lock):
                 break
-            done = self._once(args, verb in _CHANGES_A_WORKTREE, stdin, env, timeout)
+            done = self._once(args, verb in _RUNS_HOOKS, stdin, env, timeout)
         if done.returncode != 0:
             self._blame_the_machine(verb, done, check)
             if check:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from backlog_ops.domain.usage_limits import UsageLimit, usage_limit
 from backlog_ops.errors import BacklogError
@@ -27,11 +25,11 @@ def local_offset(now: float) -> float:
     return float(time.localtime(now).tm_gmtoff)
 
 
-def limit_of_cause(ctx: Context, cause: str, result: Mapping[str, Any] | None = None) -> UsageLimit | None:
-    """The usage limit that ended an agent, by the host's own words for it (and its result, where there is one)."""
-    now = ctx.clock()
-    status = result.get("api_error_status") if result else None
-    return usage_limit(cause, now, status=status, offset=local_offset(now))
+def limit_of_cause(cause: str, said_at: float, status: int | None = None) -> UsageLimit | None:
+    """The usage limit that ended an agent, by the host's own words for it; `said_at` in Unix seconds: a time of day
+    means the next one after that.
+    """
+    return usage_limit(cause, said_at, status, offset=local_offset(said_at))
 
 
 def pause(ctx: Context, run_id: str, limit: UsageLimit) -> None:

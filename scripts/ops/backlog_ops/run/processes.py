@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from backlog_ops.run.surroundings import NO_PROCESS, surroundings_problem
 
 KILL_GRACE_SECONDS = 3.0
 MINDER = Path(__file__).with_name("minder.py")
+MINDED = Path(__file__).with_name("minded.py")
 
 # What binds git to one repository or index (`git rev-parse --local-env-vars`) or changes what a pathspec means.
 # A user's git hook exports some of them; inherited, they would redirect every git call below it.
@@ -84,6 +86,15 @@ class _Minder:
             if self._process is not None:  # one that runs already would not have it
                 self._give_up()
                 self._tell("")
+
+    def line(self) -> int:
+        """A descriptor for a child that tells the minder of itself; the caller closes it."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._give_up()
+                self._start()
+            assert self._pipe is not None
+            return os.dup(self._pipe)
 
     def add(self, group: int) -> None:
         with self._lock:
@@ -153,11 +164,11 @@ def own_group(argv: Sequence[str], minded: bool, **options: Any) -> Iterator[sub
     """A child in a session of its own: Ctrl-C in the terminal stops the engine, which then ends the child.
 
     Left with the child at work, the block ends it and its group. `minded`: so does the minder when this process is
-    killed; between the start and the note to the minder lies less than a millisecond. Raises OSError when it does not
-    start, SurroundingsError where no process would.
+    killed, at whatever instant; such a start takes some 15 ms. Raises OSError when it does not start,
+    SurroundingsError where no process would.
     """
     try:
-        process = subprocess.Popen(argv, start_new_session=True, **options)
+        process = (_start_minded if minded else _start)(argv, **options)
     except OSError as error:
         if error.errno in NO_PROCESS:
             raise SurroundingsError(surroundings_problem(error) or str(error)) from None
@@ -171,3 +182,28 @@ def own_group(argv: Sequence[str], minded: bool, **options: Any) -> Iterator[sub
             end_group(process)
         if minded:
             _minder.remove(process.pid)
+
+
+def _start(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(argv, start_new_session=True, **options)
+
+
+def _start_minded(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    line = _minder.line()
+    try:
+        report, theirs = os.pipe()
+        try:
+            itself = [sys.executable, "-ISE", str(MINDED), str(line), str(theirs)]
+            process = _start([*itself, *argv], pass_fds=(line, theirs), **options)
+        finally:
+            os.close(theirs)
+            with open(report, "rb") as pipe:
+                said = pipe.read()  # ends when the program has begun, or could not
+    finally:
+        os.close(line)
+    if said != b"+":
+        with process:
+            _minder.remove(process.pid)
+            number = int(said[1:] or errno.ENOEXEC)
+            raise OSError(number, os.strerror(number), argv[0])
+    return process

@@ -86,7 +86,7 @@ class FoundSecret:
 
 
 def find_secrets(git: Git, base: str, tree: str, seconds: float = _SECONDS) -> list[FoundSecret]:
-    """The secrets in the lines that `tree` adds to `base` (both commits or trees), by path and line.
+    """The secrets in the lines that `tree` adds to `base` (both commits or trees), in the order of the diff.
 
     Without a `.secrets.baseline` in `base`: everything that detect-secrets knows by its shape, and values of names
     such as `password`. With one, its plugins, its filters and its known secrets count, except code of its own (custom
@@ -114,11 +114,11 @@ def redacted(text: str, found: Iterable[FoundSecret]) -> str:
 
     Values of 4 to 7 characters go where they stand as a word; shorter ones stay.
     """
-    values = {value: secret.kind for secret in found for value in secret.hidden.values if len(value) >= _SHORTEST}
+    values = {value: secret.kind for secret in found for value in secret.hidden.values}
     kinds = {spelling: kind for value, kind in values.items() for spelling in _spellings(value)}
-    if not kinds:
+    longest_first = sorted((spelling for spelling in kinds if len(spelling) >= _SHORTEST), key=len, reverse=True)
+    if not longest_first:
         return text
-    longest_first = sorted(kinds, key=len, reverse=True)
     pattern = re.compile("|".join(_where_it_stands(spelling) for spelling in longest_first))
     return pattern.sub(lambda match: f"[secret: {kinds[match.group()]}]", text)
 
@@ -131,7 +131,7 @@ def _spellings(value: str) -> Set[str]:
         quote(value),
         quote(value, safe=""),
         quote_plus(value),
-        unquote(value) or value,
+        unquote(value),
         json.dumps(value)[1:-1],
         json.dumps(value, ensure_ascii=False)[1:-1],
         repr(value)[1:-1],

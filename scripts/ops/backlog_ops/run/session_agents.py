@@ -65,7 +65,8 @@ def note_end(ctx: Context, agent: SessionAgent, cause: str | None = None) -> Non
     known = identified(ctx, agent)
     error = read_transcript(known.transcript).error if known.transcript else ""
     why = cause or error or None
-    limit = limit_of_cause(ctx, error or why) if why else None
+    _size, said_at = _size_and_time(known.transcript)
+    limit = limit_of_cause(error or why, said_at or ctx.clock()) if why else None
     if limit is not None:  # nobody's failure: the action stays open
         pause(ctx, ctx.store.action(agent.action).run, limit)
     agent_rows.end(ctx.store, known, why, hands_in=limit is None)
