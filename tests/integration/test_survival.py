@@ -166,9 +166,12 @@ def test_a_minder_is_not_ended_by_what_ends_other_processes(minder):
 
 
 @pytest.mark.parametrize("show", [["ls", "/dev/fd"], ["env"], ["pwd"]], ids=" ".join)
-def test_a_child_that_is_minded_finds_what_every_other_one_finds(show):
+@pytest.mark.parametrize("variables", [{}, {"LANG": "C"}, {"LC_CTYPE": "C.UTF-8"}, {"not-a-name": "\udcff"}])
+def test_a_child_that_is_minded_finds_what_every_other_one_finds(tmp_path, show, variables):
+    env = {"PATH": os.environ["PATH"], **variables}
+
     def found(minded: bool) -> bytes:
-        with processes.own_group(show, minded, stdout=subprocess.PIPE) as child:
+        with processes.own_group(show, minded, cwd=tmp_path, env=env, stdout=subprocess.PIPE) as child:
             said: bytes = child.communicate()[0]
             return said
 

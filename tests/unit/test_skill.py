@@ -23,8 +23,12 @@ from backlog_ops.domain.gates import Complexity, Gate, Tier
 from backlog_ops.domain.host_models import alias_for, must_name_frontier
 from backlog_ops.domain.routing import FAILS_BEFORE_ESCALATION, History, Rule, entry_tier, route
 from backlog_ops.domain.settings import Routing, Settings
-from backlog_ops.run import commands, prompts, requests, wave_gates
+from backlog_ops.run import commands, prompts, requests, secret_scan, wave_gates
 from backlog_ops.run.actions import LAUNCHER, agent_name, session_agent_name
+from backlog_ops.run.engine import work
+from backlog_ops.run.hand_over import describe
+from backlog_ops.run.opening import open_run
+from backlog_ops.run.rows import Run
 from backlog_ops.run.steps import Step
 from backlog_ops.run.text_gates import tiers_for
 from backlog_ops.storage.config_file import load_preset, load_schema
@@ -125,7 +129,7 @@ def test_every_gate_has_one_row() -> None:
 
 def test_a_tickets_gates_are_numbered_in_the_order_of_its_steps() -> None:
     numbered = [row["gate"] for row in GATE_ROWS.values() if row["gate"][0].isdigit()]
-    steps = dict.fromkeys(step.gate for step in Step if step.gate)
+    steps = dict.fromkeys(step.gate for step in Step if step.gate not in (None, Gate.INVESTIGATE))  # few need that one
     assert numbered == [f"{number} {gate}" for number, gate in enumerate(steps, 1)]
 
 
@@ -321,7 +325,8 @@ def test_the_team_is_the_agents_that_have_a_model() -> None:
 
 @pytest.mark.parametrize("tier", [tier for tier in Tier if tier is not Tier.FREE])
 def test_every_agent_that_a_parent_is_told_to_start_is_there(tier: Tier) -> None:
-    assert {session_agent_name(gate, tier) for gate in Gate} <= set(AGENTS)
+    gates = [gate for gate in Gate if gate.escalates or entry_tier(gate, ROUTING) is tier]
+    assert {session_agent_name(gate, tier) for gate in gates} <= set(AGENTS)
 
 
 @pytest.mark.parametrize("name", TEAM)
@@ -352,6 +357,13 @@ def test_an_agent_gate_is_in_the_row_of_its_agent_on_its_own_tier(gate: Gate) ->
     number = GATE_ROWS[gate]["gate"].split()[0]
     assert row["does"].startswith(f"Gate {number},")
     assert row["model"] == alias_for(entry_tier(gate, ROUTING), MODELS)
+
+
+def test_the_investigator_is_on_its_only_tier() -> None:
+    row = TEAM[agent_name(Gate.INVESTIGATE)]
+    assert row["does"].startswith(f"{Gate.INVESTIGATE},")
+    assert row["model"] == alias_for(entry_tier(Gate.INVESTIGATE, ROUTING), MODELS)
+    assert not Gate.INVESTIGATE.escalates
 
 
 @pytest.mark.parametrize("name", TEAM)
@@ -389,6 +401,58 @@ def test_the_aliases_are_those_of_the_presets_models() -> None:
         "frontier": "your own model",
     }
     assert list(named) == [tier.value for tier in Tier]
+
+
+# -- the loop
+
+
+def instruction(do: str) -> str:
+    """What the loop says about actions of this kind, up to what it says about the next."""
+    (found,) = re.findall(rf"^\d\. (`{do}`: .+?)(?=^\d\. )", section("Loop"), re.M | re.S)
+    return found
+
+
+def names_of_keys(text: str) -> set[str]:
+    """The words in backticks that are neither commands nor what the text is about."""
+    return set(re.findall(r"`([a-z_]+)`", text)) - {"next", "agent", "wait", "ask", "done"}
+
+
+def printed(lab: Lab, run: Run) -> dict[str, Any]:
+    (action,) = describe(lab.context(), run)["actions"]
+    return action
+
+
+def test_of_a_question_the_loop_names_what_its_action_has(tmp_path: Path) -> None:
+    lab = one(tmp_path, {"backlog": {"askBeforeMerge": True}})
+    action = printed(lab, lab.run())
+    assert action["do"] == "ask"
+    assert names_of_keys(instruction("ask")) == {"question", "answers"} <= set(action)
+
+
+def test_the_command_of_an_answer_lets_the_run_end_as_the_person_said(tmp_path: Path) -> None:
+    lab = one(tmp_path, {"backlog": {"askBeforeMerge": True}})
+    run = lab.run()
+    program, *words = shlex.split(printed(lab, run)["answers"]["no"])
+    done = lab.cli(*words)
+    assert (program, done.returncode) == (str(LAUNCHER), 0), done.stderr
+    work(lab.context(), run.id, 1, lab.agents)
+    assert "not merged into main, as you said" in printed(lab, lab.context().store.run(run.id))["summary"]
+
+
+def test_of_a_usage_limit_the_loop_names_what_its_action_has(tmp_path: Path) -> None:
+    lab = one(tmp_path)
+    ctx = lab.context()
+    run = open_run(ctx, [], None)
+    ctx.store.pause(run.id, ctx.clock() + 3600, "5-hour limit", "paused")
+    action = printed(lab, ctx.store.run(run.id))
+    assert action["do"] == "wait"
+    assert names_of_keys(instruction("wait")) == {"why", "until"} <= set(action)
+
+
+def test_a_wait_that_is_no_usage_limit_has_no_until(tmp_path: Path) -> None:
+    lab = one(tmp_path)
+    action = printed(lab, open_run(lab.context(), [], None))
+    assert (action["do"], "until" in action) == ("wait", False)
 
 
 # -- the pages
@@ -451,6 +515,9 @@ def test_a_default_beside_a_key_is_the_presets(page: str) -> None:
         ("implement", f"up to {requests.MOST_GRANTED} a ticket"),
         ("lint", f"the first and the last {commands.KEPT_HEAD_LINES} lines"),
         ("lint", f"the first and the last {commands.KEPT_TAIL_LINES} lines"),
+        ("lint", f"some {commands.KEPT_ERROR_LINES} around errors"),
+        ("lint", f"more than {commands.MAX_OUTPUT // 1024**2} MB of output"),
+        ("lint", f"`{secret_scan.BASELINE}`"),
         ("commit", f"`{template_message('{type}', '{area}', '{ticket_id}')}`"),
     ],
 )

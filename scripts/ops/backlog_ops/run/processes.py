@@ -193,7 +193,8 @@ def _start_minded(argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes
     try:
         report, theirs = os.pipe()
         try:
-            itself = [sys.executable, "-ISE", str(MINDED), str(line), str(theirs)]
+            locale = "kept" if "LC_CTYPE" in (options.get("env") or os.environ) else "unset"
+            itself = [sys.executable, "-ISE", str(MINDED), str(line), str(theirs), locale]
             process = _start([*itself, *argv], pass_fds=(line, theirs), **options)
         finally:
             os.close(theirs)

@@ -1,0 +1,298 @@
+"""The run database after whatever befell it: what was committed, whole, or one line that says what is wrong.
+
+Never a new, empty one in its place. (A file of a newer version, one that is cut and one that is none:
+test_cli_bad_place.py.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from backlog_ops.storage import database_file
+from backlog_ops.storage.database import MIGRATIONS, connect, transaction
+from backlog_ops.storage.database_file import DatabaseTroubleError
+from backlog_ops.storage.locations import PLUGIN_ROOT
+
+# Commits a pair of rows in one transaction, again and again, and says so; now and then it copies the log into the file.
+WRITER = """
+import sys
+from pathlib import Path
+from backlog_ops.storage.database import connect, transaction
+database = connect(Path(sys.argv[1]))
+size = int(sys.argv[2])
+last = database.execute("SELECT coalesce(max(at), 0) FROM event").fetchone()[0]
+if not last:
+    database.execute("INSERT INTO run (id, state, created_at, top, base_branch, base_commit, branch)"
+                     " VALUES ('r', 'open', 1.0, '', '', '', '')")
+number = int(last)
+while True:
+    number += 1
+    with transaction(database):
+        for half in "ab":
+            database.execute("INSERT INTO event (run, at, ticket, text) VALUES ('r', ?, ?, ?)",
+                             (number, half, "x" * size))
+    print(number, flush=True)
+    if number % 50 == 0:
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+"""
+
+
+@contextlib.contextmanager
+def writer(path: Path, size: int = 500) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(size)],
+        env={**os.environ, "PYTHONPATH": str(PLUGIN_ROOT / "scripts" / "ops")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def killed_after(path: Path, transactions: int, size: int = 500) -> int:
+    """The last transaction that a writer has reported, killed in the middle of its work some time after that one."""
+    with writer(path, size) as process:
+        assert process.stdout is not None
+        last = 0
+        for line in process.stdout:
+            last = int(line)
+            transactions -= 1
+            if transactions <= 0:
+                process.send_signal(signal.SIGKILL)
+                break
+        return max([last, *(int(line) for line in process.stdout.read().split("\n")[:-1])])
+
+
+def pairs(path: Path) -> list[int]:
+    """The numbers of the transactions that are there; each of them whole."""
+    with contextlib.closing(connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        rows = database.execute(
+            "SELECT at, group_concat(ticket, '') FROM (SELECT * FROM event ORDER BY number) GROUP BY at"
+        )
+        found = [(int(at), halves) for at, halves in rows]
+    assert [halves for _, halves in found] == ["ab"] * len(found)
+    return [at for at, _ in found]
+
+
+def beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "state" / "state.db"
+
+
+# -- kills
+
+
+def test_killed_in_the_middle_of_writing_many_times(path):
+    """Whatever was reported as committed is there, each transaction whole, and the next writer goes on from it."""
+    chance = random.Random(1)
+    reported = 0
+    for _ in range(25):
+        reported = killed_after(path, chance.randrange(1, 120))
+        found = pairs(path)
+        assert found == list(range(1, len(found) + 1))
+        assert len(found) >= reported
+
+
+def test_killed_while_it_is_made(path):
+    """At once a whole one, or nothing; and nothing of the try stays behind."""
+    code = "import sys; from pathlib import Path; from backlog_ops.storage.database import connect; print(flush=True); "
+    code += "connect(Path(sys.argv[1]))"
+    chance = random.Random(2)
+    for _ in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(path)],
+            env={**os.environ, "PYTHONPATH": str(PLUGIN_ROOT / "scripts" / "ops")},
+            stdout=subprocess.PIPE,
+        )
+        with process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(chance.random() * 0.02)
+            process.kill()
+        connect(path).close()
+        assert sorted(file.name for file in path.parent.iterdir()) == ["state.db"]
+        path.unlink()
+
+
+def test_what_one_who_was_killed_left_of_making_it_is_removed(path):
+    path.parent.mkdir()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, others = (beside(path, f".new-{pid}-1") for pid in (ended.pid, os.getpid()))
+    left.touch()
+    others.touch()
+    connect(path).close()
+    assert sorted(path.parent.iterdir()) == [path, others]
+
+
+def test_many_at_once_make_one(path):
+    barrier = threading.Barrier(8)
+    wrong: list[Exception] = []
+
+    def opening() -> None:
+        barrier.wait()
+        try:
+            connect(path).close()
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=opening) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert list(path.parent.iterdir()) == [path]
+
+
+# -- what becomes of the log
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_log_that_is_cut_anywhere_leaves_whole_transactions_or_a_clear_line(path, seed):
+    chance = random.Random(seed)
+    killed_after(path, chance.randrange(60, 200))
+    log = beside(path, "-wal")
+    os.truncate(log, chance.randrange(log.stat().st_size))
+    assert_whole_or_refused(path)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_log_with_wrong_bytes_leaves_whole_transactions_or_a_clear_line(path, seed):
+    chance = random.Random(seed)
+    killed_after(path, chance.randrange(60, 200))
+    with open(beside(path, "-wal"), "r+b") as log:
+        log.seek(chance.randrange(log.seek(0, os.SEEK_END)))
+        log.write(chance.randbytes(300))
+    assert_whole_or_refused(path)
+
+
+@pytest.mark.parametrize("endings", [("-wal",), ("-shm",), ("-wal", "-shm")])
+@pytest.mark.parametrize("transactions", [1, 49, 51, 99])
+def test_a_log_that_is_removed_leaves_whole_transactions_or_a_clear_line(path, endings, transactions):
+    killed_after(path, transactions)
+    for ending in endings:
+        beside(path, ending).unlink()
+    assert_whole_or_refused(path)
+
+
+def assert_whole_or_refused(path: Path) -> None:
+    try:
+        found = pairs(path)
+    except DatabaseTroubleError as error:
+        assert error.message.startswith(f"{path}: cannot open the run database (")
+        assert "\n" not in error.message
+        return
+    assert found == list(range(1, len(found) + 1))
+
+
+# -- what becomes of the file
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 4096, b"not a database\n" * 500])
+def test_a_file_that_was_emptied_or_overwritten_is_refused_and_kept(path, content):
+    connect(path).close()
+    path.write_bytes(content)
+    with pytest.raises(DatabaseTroubleError, match=r"cannot open the run database \(.*move the file away"):
+        connect(path)
+    assert path.read_bytes() == content
+
+
+def test_the_database_of_another_program_is_refused_and_kept(path):
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE theirs (a)")
+    before = path.read_bytes()
+    with pytest.raises(DatabaseTroubleError, match="it is empty, or another program's"):
+        connect(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_removed_from_beside_its_log_is_not_made_anew(path):
+    killed_after(path, 3)
+    path.unlink()
+    with pytest.raises(DatabaseTroubleError, match=r"it is gone, only state\.db-wal is left"):
+        connect(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("comes", ["nothing", "another"])
+def test_a_file_that_is_removed_while_it_is_in_use_is_noticed_before_anything_is_lost(path, comes):
+    """SQLite itself would go on writing into the removed file, and nobody would ever find it."""
+    database = connect(path)
+    for ending in ("", "-wal", "-shm"):
+        beside(path, ending).unlink()
+    if comes == "another":
+        connect(path).close()
+    with (
+        pytest.raises(DatabaseTroubleError, match="it is gone or was replaced while it was in use"),
+        transaction(database),
+    ):
+        raise AssertionError("nothing may be written any more")
+    assert not database.in_transaction
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_wrong_bytes_in_the_file_are_found_when_it_was_in_use(path, seed):
+    """A checkpoint that was cut off by a failing disk: half the pages are old."""
+    chance = random.Random(seed)
+    killed_after(path, 120, size=3000)
+    with open(path, "r+b") as file:
+        for _ in range(20):
+            file.seek(chance.randrange(4096, file.seek(0, os.SEEK_END)))
+            file.write(chance.randbytes(200))
+    assert_whole_or_refused(path)
+
+
+def test_looking_for_damage_in_a_large_database_takes_no_longer_than_its_limit(path, monkeypatch):
+    database = connect(path)
+    monkeypatch.setattr(database_file, "CHECK_SECONDS", -1.0)
+    with transaction(database):
+        database.execute(
+            "INSERT INTO run (id, state, created_at, top, base_branch, base_commit, branch) VALUES ('r', 'open', 1.0, '', '', '', '')"
+        )
+        database.executemany(
+            "INSERT INTO event (run, at, text) VALUES ('r', ?, ?)", ((n, "x" * 50) for n in range(20_000))
+        )
+    connect(path).close()
+    assert database.execute("SELECT count(*) FROM event").fetchone()[0] == 20_000
+
+
+# -- older ones
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+def test_an_older_database_is_brought_up_to_date_whole_or_not_at_all(path, version, monkeypatch):
+    from backlog_ops.storage import database as module
+
+    monkeypatch.setattr(module, "MIGRATIONS", MIGRATIONS[:version])
+    connect(path).close()
+    monkeypatch.setattr(module, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE half (a);", "THIS IS NO STATEMENT;"))
+    with pytest.raises(DatabaseTroubleError):
+        connect(path)
+    with contextlib.closing(sqlite3.connect(path)) as left:
+        assert left.execute("PRAGMA user_version").fetchone()[0] == version
+        assert left.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'half'").fetchone()[0] == 0
+    monkeypatch.setattr(module, "MIGRATIONS", MIGRATIONS)
+    with contextlib.closing(connect(path)) as done:
+        assert done.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
