@@ -28,6 +28,7 @@ from backlog_ops.run.secret_scan import (
     find_secrets,
     redacted,
 )
+from tests.support.lab import Lab
 
 SOURCES = Path(__file__).resolve().parents[2] / "scripts" / "ops"
 
@@ -570,3 +571,25 @@ def test_the_library_is_loaded_only_for_lines_to_scan(watched):
 
 def test_warnings_of_others_are_shown_as_before(watched):
     assert watched["warnings"]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "sk-" + "ant-api03-" + "Qw7-" * 10,
+        "sk-" + "proj-" + "aB3_" * 12,
+        "github_" + "pat_" + "11ABCDE0" * 6,
+        "AIza" + "Sy" + "Z9x" * 11,
+        "hf_" + "QwErTyUi" * 4 + "op",
+        "npm_" + "a1B2c3" * 6,
+        "-----BEGIN " + "ENCRYPTED PRIVATE KEY-----",
+    ],
+    ids=lambda shape: shape[:7],
+)
+def test_keys_of_newer_shapes_are_found_wherever_they_stand(tmp_path: Path, shape: str) -> None:
+    lab = Lab.make(tmp_path / "repo", {})
+    lab.write("src/client.txt", f"use this one: {shape} and no other\n")
+    lab.commit("key")
+    found = find_secrets(lab.git, "HEAD^", "HEAD")
+    assert [(secret.path, secret.line) for secret in found] == [("src/client.txt", 1)]
+    assert shape not in redacted(f"key {shape}", found)

@@ -235,7 +235,7 @@ def _build_once(folder: str, since: float) -> None:
         if earlier_failure and os.fstat(record.fileno()).st_mtime >= since:
             raise PreparationError(earlier_failure)
         builder = find_builder()
-        _say(f"preparing its Python packages once (about 20 MB in {os.path.dirname(folder)})")
+        _say(f"preparing its Python packages once (about 40 MB in {os.path.dirname(folder)})")
         record.truncate(0)
         shutil.rmtree(partial, ignore_errors=True)
         try:

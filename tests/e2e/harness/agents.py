@@ -70,6 +70,18 @@ class Job:
 Agent = Callable[[Job], Answer]
 
 
+def plan(ticket: str, **files: str) -> Json:
+    """A plan for a ticket's own file, and for further ones: path → action."""
+    own = {f"src/{ticket}.txt": "create"}
+    return {
+        "files": [{"path": path, "action": how, "purpose": "it"} for path, how in {**own, **files}.items()],
+        "interfaces": [],
+        "tests": ["the file is there"],
+        "steps": ["Write the file."],
+        "open_questions": [],
+    }
+
+
 def write(path: Path, content: str) -> Json:
     return tool("Write", file_path=str(path), content=content)
 
@@ -101,22 +113,19 @@ def verdict(job: Job, said: str = "APPROVED", **fields: object) -> str:
     return json.dumps({"verdict": said, "tree": job.head["Tree"], "findings": [], **fields})
 
 
-def write_plan(job: Job) -> Answer:
-    return write(Path(job.head["Answer file"]), json.dumps(plan(job.ticket))) if job.turn == 0 else "done"
-
-
 @dataclass
 class Models:
     """The scripted API of one backlog. `jobs`: every call of an agent that has read its brief, in order."""
 
     implement: Agent = write_own_file
     review: Agent = approve
+    plan: Callable[[str], Json] = plan
     jobs: list[Job] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, request: Req) -> Answer:
         if set(request.tools) <= {_STRUCTURED}:
-            return _text_gate(request)
+            return self._text_gate(request)
         if request.turn == 0:
             named = _BRIEF_PATH.search(request.first_text)
             return tool("Read", file_path=named[1]) if named else None
@@ -125,7 +134,7 @@ class Models:
         job = Job(request, brief, head, request.turn - 1)
         with self._lock:
             self.jobs.append(job)
-        agents = {"PLAN": write_plan, "IMPLEMENT": self.implement, "REVIEW": self.review}
+        agents = {"PLAN": self._write_plan, "IMPLEMENT": self.implement, "REVIEW": self.review}
         agent = agents.get(job.head.get("Gate", ""))
         return agent(job) if agent else None
 
@@ -171,12 +180,3 @@ def _wave_plan(user: str) -> Json:
         left = {name: needs for name, needs in left.items() if name not in ready}
     return {"waves": waves, "skipped": []}
 
-
-def plan(ticket: str) -> Json:
-    return {
-        "files": [{"path": f"src/{ticket}.txt", "action": "create", "purpose": "what the ticket asks for"}],
-        "interfaces": [],
-        "tests": ["the file is there"],
-        "steps": ["Write the file."],
-        "open_questions": [],
-    }

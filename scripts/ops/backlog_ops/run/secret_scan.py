@@ -51,6 +51,16 @@ _MOST_GUESSES_A_PIECE = 50
 _MOST_KEY_LINES = 200
 _SECONDS = 60.0  # ordinary text takes about 3 seconds a megabyte
 
+_NEWER_SHAPES = (
+    r"\bsk-ant-[a-z0-9]{2,12}-[\w-]{20,}",  # Anthropic
+    r"\bsk-(?:proj|svcacct|admin)-[\w-]{20,}",  # OpenAI
+    r"\bgithub_pat_\w{22,}",
+    r"\bAIza[\w-]{35}\b",  # Google
+    r"\bhf_[A-Za-z0-9]{30,}\b",
+    r"\bnpm_[A-Za-z0-9]{36}\b",
+    r"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+)
+
 _REST_OF_TOKEN = re.compile(r"[\w.+/=~-]*")
 _AROUND_TOKEN = " \t\"'`=:,;"
 _TRAILING_COMMENT = re.compile(r"\s+(?:#|;|//).*")
@@ -265,10 +275,21 @@ def _detectors(used: Sequence[Mapping[str, Any]]) -> Sequence[_Detector]:
         if name not in classes:
             raise ValueError(f"no detector is called {words.quote(str(name))}")
         plugins.append(classes[name](**options))
+    plugins.append(_newer_keys(RegexBasedDetector))
     return [
         _Detector(plugin, tuple(plugin.denylist) if isinstance(plugin, RegexBasedDetector) else ())
         for plugin in plugins
     ]
+
+
+def _newer_keys(base: type[Any]) -> Any:
+    """Keys whose shape the library does not know yet."""
+
+    class NewerKeys(base):  # type: ignore[misc]
+        secret_type = "API key"
+        denylist = tuple(re.compile(shape) for shape in _NEWER_SHAPES)
+
+    return NewerKeys()
 
 
 def _heuristics(filters: Iterable[str]) -> Sequence[tuple[Callable[..., bool], Set[str]]]:

@@ -70,7 +70,7 @@ _BY_SQLITES_WORDS = (
     ("unable to open", _WRITABLE),
     ("disk I/O error", _DISK),
     ("is locked", "end the other process that keeps it locked"),
-    ("malformed|not a database", "move the damaged file away to start afresh"),
+    ("malformed|not a database|not decode", "move the damaged file away to start afresh"),
 )
 
 

@@ -233,6 +233,8 @@ def connect(path: Path) -> Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         if left_open:
             look_for_damage(connection)
+    except UnicodeDecodeError:  # SQLite quotes what it cannot read
+        raise trouble(path, "damaged: it holds what is no text") from None
     except sqlite3.Error as error:
         raise trouble(path, str(error)) from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Whether a place can be written to, found by trying: permission bits say little to root, and nothing of a full disk."""
+"""Whether a place can be written to, by trying: permission bits say little to root, and nothing of a full disk."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from backlog_ops.run.doctor.place import Place
 from backlog_ops.storage.locations import WORK_FOLDER_NAME, find_repository, state_folder
 
 OLDEST_PYTHON = (3, 10)
-PACKAGES = {"httpx": "httpx", "jsonschema": "jsonschema", "yaml": "PyYAML"}  # module → name in config/requirements.in
+# module → name in config/requirements.in
+PACKAGES = {"detect_secrets": "detect-secrets", "httpx": "httpx", "jsonschema": "jsonschema", "yaml": "PyYAML"}
 
 
 def interpreter(place: Place) -> Iterator[Diagnosis]:

@@ -66,6 +66,9 @@ def _told(ticket: TicketState, detail: str) -> str:
     return "\n\n".join(filter(None, [ticket.note, detail]))
 
 
+MOST_LISTED = 30
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Why a change is not even checked."""
@@ -78,7 +81,7 @@ def refusal(ctx: Context, base: str, tree: str) -> Refusal | None:
     """What no change may hold, whatever the project's own commands say of it: secrets, emptied files, submodules."""
     secrets = find_secrets(ctx.git, base, tree)
     if secrets:
-        listed = "\n".join(f"- {secret}" for secret in secrets)
+        listed = _list([str(secret) for secret in secrets])
         return Refusal(
             f"a secret in {secrets[0].path}:{secrets[0].line} ({secrets[0].kind})",
             f"The change holds secrets; take them out, read them from the environment instead:\n{listed}",
@@ -95,5 +98,6 @@ def refusal(ctx: Context, base: str, tree: str) -> Refusal | None:
     return None
 
 
-def _list(paths: list[str]) -> str:
-    return "\n".join(f"- {path}" for path in paths)
+def _list(entries: list[str]) -> str:
+    more = [f"- and {len(entries) - MOST_LISTED} more"] if len(entries) > MOST_LISTED else []
+    return "\n".join([*(f"- {entry}" for entry in entries[:MOST_LISTED]), *more])
