@@ -147,6 +147,9 @@ def test_what_one_who_was_killed_left_of_making_it_is_removed(path):
     of_one_at_work.touch()
     connect(path).close()
     assert sorted(path.parent.iterdir()) == [path, of_one_at_work]
+    os.link(path, left)  # killed just after it had given the name
+    connect(path).close()
+    assert sorted(path.parent.iterdir()) == [path, of_one_at_work]
 
 
 def test_many_at_once_make_one(path):

@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from backlog_ops.errors import BacklogError, SurroundingsError
+from backlog_ops.run.engine import work
 from backlog_ops.run.git import Git
+from backlog_ops.run.steps import Step
 from backlog_ops.run.surroundings import surroundings_problem, unwritable
 from backlog_ops.storage.database import connect, transaction
 from tests.support.hardship import FULL, UNWRITABLE, FileSizeLimit, endure
+from tests.support.lab import one, write_own_file
 
 EVENT = "INSERT INTO event (run, at, text) VALUES ('r', 1.0, ?)"
 RUN = "INSERT INTO run (id, state, created_at, top, base_branch, base_commit, branch) VALUES ('r','open',1,'','','','')"
@@ -233,3 +236,53 @@ def no_more_files():
     finally:
         for file in held:
             file.close()
+
+
+# -- whole commands
+
+
+@pytest.mark.parametrize("kind", FULL)
+def test_a_run_on_a_disk_that_fills_up_stops_parks_nothing_and_goes_on_later(tmp_path, monkeypatch, kind):
+    def body(hardship):
+        monkeypatch.setenv("XDG_STATE_HOME", str(hardship.folder / "state"))
+        lab = one(hardship.folder)
+        until_the_end = contextlib.ExitStack()
+
+        def implement(worktree, ticket, attempt):
+            write_own_file(worktree, ticket, attempt)
+            until_the_end.enter_context(hardship)
+
+        lab.agents.implement = implement
+        with until_the_end, pytest.raises(SurroundingsError):
+            lab.run()
+        assert lab.states()["T-1"].step is Step.IMPLEMENT
+        lab.agents.implement = write_own_file
+        ctx = lab.context()
+        run = ctx.store.open_run()
+        assert run is not None
+        work(ctx, run.id, 1, lab.agents)
+        assert lab.states()["T-1"].step is Step.DONE
+        assert lab.log() == ["feat(src): implement T-1", "start"]
+
+    endure(kind(tmp_path / "disk"), body)
+
+
+@pytest.mark.parametrize("command", ["start", "next", "status"])
+@pytest.mark.parametrize("where", ["repo/.git", "repo", "state"])
+@pytest.mark.parametrize("kind", UNWRITABLE)
+def test_a_command_in_a_place_that_cannot_be_written_ends_with_one_line(tmp_path, monkeypatch, kind, where, command):
+    def body(hardship):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        lab = one(tmp_path)
+        lab.context().store.open_run()
+        with hardship:
+            done = lab.cli(command)
+        lines = done.stderr.splitlines()
+        if where == "state" or command == "start":
+            assert (done.returncode, done.stdout, len(lines)) == (1, "", 1)
+            assert str(hardship.folder) in lines[0]
+            assert lines[0].endswith("then the same command goes on")
+        assert "internal error" not in done.stderr
+        assert lab.context().store.last_run() is None
+
+    endure(kind(tmp_path / where), body)

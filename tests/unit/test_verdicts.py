@@ -81,16 +81,16 @@ def test_a_quote_from_an_earlier_line_does_not_match():
     assert not review("APPROVED", finding(line=2, quote="def add")).approved
 
 
-@pytest.mark.parametrize("verdict", ["APPROVED", "CHANGES_REQUESTED"])
-def test_a_verdict_on_another_tree_is_no_approval_and_says_so(verdict):
-    result = review(verdict, on=OTHER_TREE)
+def test_an_approval_of_another_tree_is_none_and_says_so():
+    result = review("APPROVED", finding(), on=OTHER_TREE)
     assert not result.approved
-    assert "another tree (bbbbbbbbb, not aaaaaaaaa)" in result.reason
+    assert result.reason == "approved another tree (bbbbbbbbb, not aaaaaaaaa)"
 
 
-def test_the_findings_of_a_verdict_on_another_tree_are_kept_and_not_acted_on():
+def test_a_rejection_of_another_tree_is_still_a_rejection_with_its_findings():
     result = review("CHANGES_REQUESTED", finding(severity="high"), on=OTHER_TREE)
-    assert (len(result.findings), len(result.kept)) == (0, 1)
+    assert "changes requested" in result.reason
+    assert len(result.findings) == 1
 
 
 def is_valid(**fields):
@@ -107,8 +107,9 @@ def test_what_names_no_tree_is_no_verdict(tree):
     assert not is_valid(tree=tree)
 
 
-def test_a_verdict_without_its_tree_is_none():
-    assert not Draft7Validator(VERDICT_SCHEMA).is_valid({"verdict": "APPROVED", "findings": []})
+@pytest.mark.parametrize(("verdict", "is_one"), [("APPROVED", False), ("CHANGES_REQUESTED", True)])
+def test_an_approval_without_its_tree_is_none_and_a_rejection_is_one(verdict, is_one):
+    assert Draft7Validator(VERDICT_SCHEMA).is_valid({"verdict": verdict, "findings": []}) is is_one
 
 
 # -- several reviewers

@@ -70,11 +70,11 @@ class Job:
 Agent = Callable[[Job], Answer]
 
 
-def plan(ticket: str, **files: str) -> Json:
-    """A plan for a ticket's own file, and for further ones: path → action."""
-    own = {f"src/{ticket}.txt": "create"}
+def plan_of(ticket: str, *modified: str) -> Json:
+    """A plan that makes the ticket's own file and modifies others."""
+    paths = {f"src/{ticket}.txt": "create", **dict.fromkeys(modified, "modify")}
     return {
-        "files": [{"path": path, "action": how, "purpose": "it"} for path, how in {**own, **files}.items()],
+        "files": [{"path": path, "action": action, "purpose": "what is asked for"} for path, action in paths.items()],
         "interfaces": [],
         "tests": ["the file is there"],
         "steps": ["Write the file."],
@@ -119,7 +119,7 @@ class Models:
 
     implement: Agent = write_own_file
     review: Agent = approve
-    plan: Callable[[str], Json] = plan
+    plan: Callable[[str], Json] = plan_of
     jobs: list[Job] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -146,17 +146,20 @@ class Models:
         """The first call of each agent of a gate."""
         return [job for job in self.jobs if job.turn == 0 and job.head["Gate"] == gate]
 
+    def _text_gate(self, request: Req) -> Answer:
+        user = content_text(request.messages[0]["content"])
+        if "plan the implementation" in request.system:
+            found = _TICKET_ID.search(user)
+            return _structured(request, self.plan(found[1])) if found else None
+        if "wave log" in request.system:
+            return "The wave is over."
+        if "waves" in request.system:
+            return _structured(request, _wave_plan(user))
+        return None
 
-def _text_gate(request: Req) -> Answer:
-    user = content_text(request.messages[0]["content"])
-    if "plan the implementation" in request.system:
-        found = _TICKET_ID.search(user)
-        return _structured(request, plan(found[1])) if found else None
-    if "wave log" in request.system:
-        return "The wave is over."
-    if "waves" in request.system:
-        return _structured(request, _wave_plan(user))
-    return None
+    def _write_plan(self, job: Job) -> Answer:
+        plan = json.dumps(self.plan(job.ticket))
+        return write(Path(job.head["Answer file"]), plan) if job.turn == 0 else "done"
 
 
 def _structured(request: Req, value: Json) -> Answer:

@@ -61,6 +61,8 @@ class Parent:
         actions = told["actions"]
         if actions[0]["do"] == "done":
             return f"Done: {actions[0]['summary']}"
+        if "until" in actions[0]:
+            return f"Stopped: {actions[0]['why']}"
         if actions[0]["do"] == "wait":
             return bash(f"{_launcher(request)} next")
         calls = [self.tamper(agent_call(action)) for action in actions]

@@ -56,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
     reasons = [ticket.reason for ticket in ctx.store.tickets(current.id) if ticket.reason]
     if any(reason.startswith("budget:") for reason in reasons):
         return EXIT_BUDGET
-    undelivered = ctx.git.commit_of(current.ref) is not None
-    return EXIT_FINDINGS if reasons or undelivered else EXIT_OK
+    return EXIT_FINDINGS if reasons or closing.is_undelivered(ctx, current) else EXIT_OK
 
 
 def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -> int:

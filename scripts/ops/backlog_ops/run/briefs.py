@@ -109,7 +109,7 @@ class ReviewEvidence:
 
     gate_output: str
     diff: str
-    warnings: Sequence[str]  # tests that are gone or weaker, files that shrank, by name
+    warnings: Sequence[str]  # tests that are gone or weaker, files that shrank or govern the gates, by name
 
 
 def review_brief(
@@ -154,7 +154,7 @@ def review_brief(
     if failures:
         lines += ["## Earlier attempts failed", "", *_failures(failures)]
     if evidence.warnings:
-        lines += ["## What the change takes away: is each of these right?", ""]
+        lines += ["## Look at these: does the ticket ask for each?", ""]
         lines += [fenced("warnings", "\n".join(f"- {warning}" for warning in evidence.warnings)), ""]
     if rules:
         lines += ["## Project rules that bind this change", "", *[f"- {worktree / rule}" for rule in rules], ""]

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 
 from backlog_ops.run.git import Git
+
+_GOVERNS = re.compile(
+    r"(^|/)(backlog\.config\.json|\.secrets\.baseline|\.mcp\.json|CLAUDE(\.local)?\.md|\.claude/.+"
+    r"|\.github/.+|\.gitlab-ci\.yml|\.pre-commit-config\.yaml|\.husky/.+|\.gitattributes|\.gitignore"
+    r"|(GNU)?[Mm]akefile|[^/]+\.mk|[Jj]ustfile|package\.json|tsconfig[^/]*\.json|deno\.jsonc?"
+    r"|(jest|vitest|vite|playwright|eslint|mocha|karma)[^/]*\.config\.\w+|\.(eslintrc|mocharc)[^/]*"
+    r"|pyproject\.toml|setup\.(cfg|py)|tox\.ini|noxfile\.py|pytest\.ini|conftest\.py|\.flake8|mypy\.ini|ruff\.toml"
+    r"|Cargo\.toml|build\.rs|go\.mod|Gemfile|Rakefile|\.rspec|phpunit\.xml[^/]*|composer\.json"
+    r"|pom\.xml|build\.gradle(\.kts)?|CMakeLists\.txt|mix\.exs|Package\.swift)$"
+)
 
 Texts = Mapping[str, str | None]
 
@@ -38,6 +49,14 @@ def shrunken_files(before: Texts, after: Texts) -> list[str]:
         if lines >= SHRUNK_FROM_LINES and left < lines * SHRUNK_TO_SHARE:
             found.append(f"{path}: {lines} lines before, {left} now")
     return found
+
+
+def governing_files(paths: Iterable[str], more: Collection[str] = ()) -> list[str]:
+    """One line for each changed file that decides what the gates, the host or the machines of the project do; `more`
+    are the project's own, such as its rule files.
+    """
+    found = [path for path in paths if path in more or _GOVERNS.search(path)]
+    return [f"{path}: decides what the checks, the host or the project's machines do" for path in found]
 
 
 def emptied_files(git: Git, base: str, tree: str) -> list[str]:

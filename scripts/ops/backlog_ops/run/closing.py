@@ -78,6 +78,13 @@ def _deliver(ctx: Context, run: Run, tip: str | None) -> str:
     return f"{run.base_branch} is {_commits(ctx, run, tip)} ahead"
 
 
+def is_undelivered(ctx: Context, run: Run) -> bool:
+    """Whether commits of an ended run should be on the base branch and are not."""
+    tip = ctx.git.commit_of(run.ref)
+    wanted = ctx.settings.merging.into_base and tip is not None and answer_about(ctx.store, run.id, tip) != "no"
+    return wanted and tip != run.base_commit
+
+
 def _commits(ctx: Context, run: Run, tip: str) -> str:
     """`1 commit`, `4 commits`: what the run has added."""
     count = ctx.git.text("rev-list", "--count", f"{run.base_commit}..{tip}")

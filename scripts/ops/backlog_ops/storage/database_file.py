@@ -95,7 +95,9 @@ def make_if_missing(path: Path, build: Callable[[Connection], None]) -> None:
 
     Raises DatabaseTroubleError when only its write-ahead log is left.
     """
-    if path.exists():
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_nlink > 1:  # a maker was killed after it had given the name, before it took its own away
+            _sweep(path)
         return
     if was_cut_off(path) and not path.exists():  # another process may have made it in between
         raise trouble(path, f"it is gone, only {_beside(path, '-wal').name} is left")

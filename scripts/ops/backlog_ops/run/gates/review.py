@@ -11,7 +11,7 @@ from backlog_ops.domain.settings import Reviewer
 from backlog_ops.domain.verdicts import VERDICT_SCHEMA, Review, judge, together
 from backlog_ops.run import briefs, worktrees
 from backlog_ops.run.actions import hand_in_path
-from backlog_ops.run.changes import shrunken_files, texts_between
+from backlog_ops.run.changes import governing_files, shrunken_files, texts_between
 from backlog_ops.run.context import Context
 from backlog_ops.run.failures import failures_of
 from backlog_ops.run.gates.implement import granted_paths, plan_of
@@ -66,7 +66,8 @@ def _evidence(ctx: Context, ticket: TicketState) -> briefs.ReviewEvidence:
     base, tree = ticket.base_commit or "", ticket.work_tree or ""
     passed = [v.detail for v in ctx.store.verdicts(ticket) if v.gate is Gate.LINT and v.passed]
     before, after = texts_between(ctx.git, base, tree)
-    warnings = [*lost_tests(before, after), *shrunken_files(before, after)]
+    governing = governing_files(ctx.git.paths_between(base, tree), ctx.settings.code_rules_files)
+    warnings = [*lost_tests(before, after), *shrunken_files(before, after), *governing]
     return briefs.ReviewEvidence(passed[-1] if passed else "", ctx.git.diff(base, tree), warnings)
 
 
