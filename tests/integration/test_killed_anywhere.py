@@ -1,7 +1,7 @@
 """A run that dies at any point goes on from there: same commits, judged once, nothing left over.
 
 Here the engine dies inside the process, before or after every git call and every transaction: what is on disk is what
-a SIGKILL at that point leaves behind. Every sixteenth point is tried; the numbers shift as the engine changes.
+a SIGKILL at that point leaves behind. Every thirty-second point is tried; the numbers shift as the engine changes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from backlog_ops.run import closing, engine
 from backlog_ops.run.git import Git
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Store
-from tests.support.lab import APPROVED, Lab, ticket_text
+from tests.support.lab import APPROVED, QUICK_CHECK, Lab, ticket_text
 
 
 class Killed(BaseException):
@@ -60,13 +60,14 @@ def dies_at(monkeypatch):
 
 
 def lab_with_one_rejection(tmp_path) -> Lab:
-    lab = Lab.make(tmp_path / "repo", {"a.md": ticket_text("T-1"), "b.md": ticket_text("T-2")})
+    config = {"qualityGates": {"testCommand": QUICK_CHECK}}
+    lab = Lab.make(tmp_path / "repo", {"a.md": ticket_text("T-1"), "b.md": ticket_text("T-2")}, config)
     rejected = {"verdict": "CHANGES_REQUESTED", "findings": []}
     lab.agents.verdict = lambda ticket, attempt: rejected if (ticket, attempt) == ("T-1", 1) else APPROVED
     return lab
 
 
-@pytest.mark.parametrize("at", range(5, 386, 16))
+@pytest.mark.parametrize("at", range(5, 386, 32))
 def test_a_run_killed_anywhere_ends_as_if_nothing_had_happened(tmp_path, dies_at, at):
     lab = lab_with_one_rejection(tmp_path)
     countdown = dies_at(at)

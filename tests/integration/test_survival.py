@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -199,6 +201,25 @@ def test_locks_and_a_half_done_rebase_of_a_worktree_are_cleared(worktree):
     assert len(clear_stale_locks(worktree)) == 4
     worktree.run("rebase", "-q", "--onto", "main", "HEAD~1", "HEAD")
     worktree.run("commit", "--allow-empty", "-q", "-m", "y")
+
+
+@pytest.mark.parametrize(
+    "args", [("commit", "--allow-empty", "-q", "-m", "x"), ("rebase", "-q", "--onto", "main", "HEAD~1")]
+)
+def test_a_worktree_in_which_git_was_killed_at_any_moment_can_be_used(worktree, args):
+    own, chance = worktree.commit_of("HEAD") or "", random.Random(3)
+    for _ in range(12):
+        git = subprocess.Popen(["git", "-C", str(worktree.folder), *args], start_new_session=True)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            git.wait(chance.random() * 0.02)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(git.pid, signal.SIGKILL)
+        git.wait()
+        clear_stale_locks(worktree)
+        worktree.run("reset", "-q", "--hard", own)
+        worktree.run("rebase", "-q", "--onto", "main", "HEAD~1", "HEAD")
+        worktree.run("reset", "-q", "--hard", own)
+        assert worktree.text("status", "--porcelain") == ""
 
 
 def test_locks_of_the_users_own_checkout_are_never_cleared(repository, worktree):

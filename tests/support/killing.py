@@ -16,7 +16,7 @@ from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.store import Store
 from tests.support.lab import Lab, ScriptedAgents
 
-PHASES = ("before its record", "after its record", "before it is settled", "after it is settled")
+PHASES = ("after its record", "before it is settled", "after it is settled")
 
 
 @dataclass
@@ -66,15 +66,14 @@ def _arm_journal(point: KillPoint) -> None:
     step_at_work = {"name": "", "settled": ""}
 
     def begin(self: Store, run: Run, step: str, ticket: TicketState | None = None) -> int:
-        point.reached(step, PHASES[0])
         step_at_work["name"] = step
         cuts = begin_step(self, run, step, ticket)
-        point.reached(step, PHASES[1])
+        point.reached(step, PHASES[0])
         return cuts
 
     def settle(db: sqlite3.Connection, run_id: str, ticket: str | None) -> None:
         settled(db, run_id, ticket)
-        point.reached(step_at_work["name"], PHASES[2])
+        point.reached(step_at_work["name"], PHASES[1])
         step_at_work["settled"] = step_at_work["name"]
 
     @contextmanager
@@ -82,7 +81,7 @@ def _arm_journal(point: KillPoint) -> None:
         with transaction(self) as connection:
             yield connection
         done, step_at_work["settled"] = step_at_work["settled"], ""
-        point.reached(done, PHASES[3])
+        point.reached(done, PHASES[2])
 
     Store.begin_step = begin  # type: ignore[method-assign]
     Store.transaction = counted  # type: ignore[method-assign,assignment]

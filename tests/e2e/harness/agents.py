@@ -170,13 +170,13 @@ def _structured(request: Req, value: Json) -> Answer:
 
 
 def _wave_plan(user: str) -> Json:
-    """The tickets share nothing: what depends on nothing that is left comes first, and so on."""
+    """The tickets share nothing: what depends on nothing that is left comes first, three at a time, and so on."""
     found = re.search(r"<(tickets-\w+)>\n(?P<json>.*?)\n</\1>", user, re.DOTALL)
     assert found, user[:300]
     left = {ticket["id"]: set(ticket["depends_on"]) for ticket in json.loads(found["json"])}
     waves = []
     while left:
-        ready = [name for name, needs in left.items() if not needs & set(left)]
+        ready = [name for name, needs in left.items() if not needs & set(left)][:3]
         assert ready, f"a circle: {left}"
         slots = [{"id": name, "subagent_type": "implementer", "rationale": "apart"} for name in ready]
         waves.append({"wave": len(waves) + 1, "tickets": slots})

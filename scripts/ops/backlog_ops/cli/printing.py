@@ -23,6 +23,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import headline
 from backlog_ops.run.opening import Selection
 from backlog_ops.run.pauses import clock_time
+from backlog_ops.run.progress import is_paused
 from backlog_ops.run.questions import open_question
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.stats import local_model_stats
@@ -226,7 +227,7 @@ def print_status(ctx: Context, run: Run, form: str) -> None:
     asked = open_question(ctx.store, run.id) if run.state == "open" else None
     if asked is not None:
         print(f"asks: {asked.id}: {asked.text} `backlog-ops submit {asked.id} --answer yes` or no")
-    if run.paused_until is not None:
+    if run.paused_until is not None and is_paused(ctx, run):
         print(
             f"paused until {clock_time(run.paused_until)}: {run.paused_why}; `backlog-ops run --wait` goes on by itself"
         )

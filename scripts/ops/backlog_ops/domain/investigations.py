@@ -64,7 +64,7 @@ def investigation_problem(
     """
     if not found["answers"] and not found["open"]:
         return "it says nothing"
-    if len(found["answers"]) + len(found["open"]) < len(asked):
+    if len({" ".join(entry["question"].split()) for entry in [*found["answers"], *found["open"]]}) < len(asked):
         return f"{len(asked)} questions were asked, not all are answered or named as open"
     for answer in found["answers"]:
         for cited in answer["evidence"]:

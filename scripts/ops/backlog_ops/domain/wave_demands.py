@@ -15,7 +15,7 @@ from backlog_ops.domain.graph import components
 from backlog_ops.domain.paths import ancestors, glob_regex, same_file_key
 from backlog_ops.domain.tickets import Ticket
 
-PLANNABLE = frozenset({TicketStatus.PENDING, TicketStatus.READY})
+PLANNABLE = frozenset({TicketStatus.PENDING, TicketStatus.READY, TicketStatus.NEEDS_INVESTIGATION})
 
 
 @dataclass(frozen=True)

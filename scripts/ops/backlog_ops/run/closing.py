@@ -28,8 +28,8 @@ def finish(ctx: Context, run: Run) -> None:
     line = _deliver(ctx, run, tip)
     counts = ctx.store.step_counts(run.id)
     done, total = counts.get(Step.DONE, 0), sum(counts.values())
-    ctx.store.end_run(run.id, "done", f"run {run.id}: {done} of {total} tickets done · {line}")
-    _sweep(ctx, run)
+    if ctx.store.end_run(run.id, "done", f"run {run.id}: {done} of {total} tickets done · {line}"):
+        _sweep(ctx, run)
     sync_mark(ctx)
 
 

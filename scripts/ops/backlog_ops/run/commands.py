@@ -24,7 +24,9 @@ from pathlib import Path
 
 from backlog_ops.domain.ran_tests import RanTests, plain
 from backlog_ops.domain.text import UNSAFE
+from backlog_ops.errors import SurroundingsError
 from backlog_ops.run.processes import StoppedError, end_group, own_group, without_git_bindings
+from backlog_ops.run.surroundings import unwritable
 
 PROBE_FOLDER = Path(__file__).resolve().parent / "import_probe"
 KEPT_HEAD_LINES = 60
@@ -99,7 +101,8 @@ def run_checks(
 ) -> Checks:
     """Run (name, argv) in order in `worktree`; `base` is the checkout whose code must not be the one imported.
 
-    Raises StoppedError when `stopping` is set meanwhile: a command that was cut off proves nothing.
+    Raises StoppedError when `stopping` is set meanwhile: a command that was cut off proves nothing. So does one that
+    failed where nothing can be written: SurroundingsError.
     """
     results: list[CommandResult] = []
     for name, argv in commands:
@@ -127,6 +130,9 @@ def _run_one(
         problem = _execute(argv, worktree, timeout, env, output, stopping) or _import_problem(argv, imports)
     if name == TEST_COMMAND:
         problem = problem or tests.problem
+    trouble = unwritable([worktree, Path(tempfile.gettempdir())]) if problem else None
+    if trouble:  # a test that could not write has said nothing about the code
+        raise SurroundingsError(trouble)
     return CommandResult(name, argv, problem, output.excerpt.text(), time.monotonic() - started)
 
 

@@ -21,6 +21,7 @@ from backlog_ops.run.journal import MOST_CUTS
 from backlog_ops.run.pauses import LimitReachedError, pause, resumed
 from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget
 from backlog_ops.run.processes import StoppedError
+from backlog_ops.run.questions import open_question
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.session_agents import wrong_model
 from backlog_ops.run.steps import Step
@@ -63,7 +64,9 @@ def work(ctx: Context, run_id: str, jobs: int, agents: AgentRunner | None) -> No
         if not wave:
             ctx.store.begin_step(run, "deliver")
             finish(ctx, run)
-            return
+            if open_question(ctx.store, run_id) is not None:
+                return
+            continue
         if all(ticket.step.is_final for ticket in wave):
             ctx.store.begin_step(run, "close-wave")
             wave_gates.close_wave(ctx, run)

@@ -257,7 +257,7 @@ def headline(ctx: Context, run: Run) -> str:
     """`wave 1 of 2 · 2 implementing · $0.04 of $5.00`"""
     waves = ctx.store.last_wave(run.id)
     counts = ctx.store.step_counts(run.id, run.wave if run.state == "open" else None)
-    parts = [f"paused until {clock_time(run.paused_until)}"] if run.paused_until else []
+    parts = [f"paused until {clock_time(run.paused_until)}"] if run.paused_until and is_paused(ctx, run) else []
     parts.append(f"wave {min(run.wave, waves)} of {waves}" if waves else "planning waves")
     parts += [f"{counts[step]} {_DOING.get(step, step.value)}" for step in Step if step in counts]
     parts.append(f"{ctx.store.spent(run.id)} of ${run_limit(ctx, run) / 1e9:.2f}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from backlog_ops.domain.gates import TicketStatus
 from backlog_ops.domain.tickets import with_status
@@ -18,6 +17,7 @@ from backlog_ops.run.opening import open_run
 from backlog_ops.run.progress import open_actions_of
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
+from backlog_ops.run.wave_rows import take_up
 from backlog_ops.run.worktrees import kept_ref
 
 INVESTIGATE = "needs-investigation:"
@@ -76,7 +76,7 @@ def retry(ctx: Context, ids: Sequence[str]) -> list[str]:
     if run is None:
         run = open_run(ctx, [ticket.id for ticket in parked], None, {ticket.id: ticket for ticket in parked})
         return [f"{ticket.id}: taken up again in run {run.id}" for ticket in parked]
-    return [_take_up(ctx, run, ticket) for ticket in parked]
+    return [_take_up(ctx, ticket) for ticket in parked]
 
 
 def _parked(ctx: Context, ticket_id: str, run: Run | None) -> TicketState:
@@ -90,19 +90,9 @@ def _parked(ctx: Context, ticket_id: str, run: Run | None) -> TicketState:
     return ticket
 
 
-def _take_up(ctx: Context, run: Run, ticket: TicketState) -> str:
-    """Back to where it was parked: in its own wave while that is under way, else in one of its own at the end."""
-    at = Step(ticket.parked_at or Step.PREPARE.value)
-    changes: dict[str, Any] = {"fails": 0, "forgiven": ticket.attempt, "asked_again": ctx.store.newest_action()}
+def _take_up(ctx: Context, ticket: TicketState) -> str:
+    at, carried = Step(ticket.parked_at or Step.PREPARE.value), None
     if ticket.worktree is None or not ctx.worktree_path(ticket).is_dir():
-        at = Step.PREPARE
-        changes["carried"] = ctx.git.commit_of(kept_ref(ticket))
-    last = ctx.store.last_wave(run.id)
-    under_way = ticket.wave == run.wave or run.wave > last
-    if not under_way:
-        changes["wave"] = last + 1
-    elif ticket.wave != run.wave:
-        changes["wave"] = run.wave
-    step = at if under_way else Step.WAITING
-    ctx.store.settle(ticket, "taken up again", step=step, parked_at=at, reason=None, **changes)
-    return f"{ticket.id}: taken up again at {at}" + ("" if under_way else f", in wave {last + 1}")
+        at, carried = Step.PREPARE, ctx.git.commit_of(kept_ref(ticket))
+    wave = take_up(ctx.store, ticket, at, carried)
+    return f"{ticket.id}: taken up again at {at}" + (f", in wave {wave}" if wave else "")

@@ -28,6 +28,9 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+NOT_FINAL = "step NOT IN ('done', 'parked')"
+
+
 class OvertakenError(RunStateError):
     """A ticket no longer stands where a step found it: parked, undone or done by somebody else meanwhile."""
 
@@ -118,9 +121,14 @@ class Store:
                 "`backlog-ops next` goes on with it, `backlog-ops abort` ends it"
             ) from None
 
-    def end_run(self, run_id: str, state: str, said: str) -> None:
-        """Close a run; `said`, its last line, ends its summary."""
+    def end_run(self, run_id: str, state: str, said: str) -> bool:
+        """Close a run; `said`, its last line, ends its summary. False, and nothing changed, where it was to be done but
+        a ticket was taken up meanwhile.
+        """
         with self.transaction() as db:
+            unfinished = f"SELECT 1 FROM ticket WHERE run = ? AND wave IS NOT NULL AND {NOT_FINAL}"
+            if state == "done" and db.execute(unfinished, (run_id,)).fetchone():
+                return False
             db.execute(
                 "UPDATE run SET state = ?, ended_at = ?, paused_until = NULL, paused_why = NULL,"
                 " summary = coalesce(summary || char(10), '') || ? WHERE id = ?",
@@ -129,6 +137,7 @@ class Store:
             db.execute("UPDATE action SET state = 'closed' WHERE run = ? AND state <> 'closed'", (run_id,))
             journal.settled(db, run_id, None)
             self.say_within(db, run_id, None, said)
+        return True
 
     def pause(self, run_id: str, until: float | None, why: str | None, said: str) -> None:
         """Let nothing be bought before `until` (Unix seconds), a usage limit's reset; None: go on."""
@@ -171,7 +180,7 @@ class Store:
     def update_ticket(self, ticket: TicketState, **changes: Any) -> TicketState:
         """Write `changes` and return the new row. Values are those of TicketState's fields."""
         with self.transaction() as db:
-            self._change(db, ticket, changes)
+            self.change_within(db, ticket, changes)
             if "step" in changes:
                 journal.settled(db, ticket.run, ticket.id)
         return self.ticket(ticket.run, ticket.id)
@@ -190,7 +199,7 @@ class Store:
         twice nor skip a judgement. Raises OvertakenError when somebody else has moved the ticket meanwhile.
         """
         with self.transaction() as db:
-            self._change(db, ticket, changes)
+            self.change_within(db, ticket, changes)
             if verdict is not None:
                 db.execute(
                     "INSERT OR REPLACE INTO verdict (run, ticket, attempt, gate, tier, passed, tree, detail, at)"
@@ -208,7 +217,7 @@ class Store:
         return self.ticket(ticket.run, ticket.id)
 
     @staticmethod
-    def _change(db: sqlite3.Connection, ticket: TicketState, changes: Mapping[str, Any]) -> None:
+    def change_within(db: sqlite3.Connection, ticket: TicketState, changes: Mapping[str, Any]) -> None:
         """Write `changes` of a ticket that still stands where `ticket` says."""
         values = [_printable(v) if isinstance(v, str) else getattr(v, "value", v) for v in changes.values()]
         columns = ", ".join(f"{key} = ?" for key in changes) or "step = step"
@@ -258,7 +267,7 @@ class Store:
     ) -> None:
         """Show actions to drivers and guards, together with what that changes about their ticket."""
         with self.transaction() as db:
-            self._change(db, ticket, changes)
+            self.change_within(db, ticket, changes)
             for new in opening:
                 db.execute(
                     "UPDATE action SET state = 'open', brief = ?, hand_in = ?, host_model = ?, worktree = ?,"

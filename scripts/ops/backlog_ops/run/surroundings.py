@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SPACE = "free some space"
 _WRITABLE = "make it writable"
+_ALLOWED = "see to its permissions"
 _DISK = "look after that disk"
 _MEMORY = "free some memory"
 _PROCESSES = "end some processes or raise the limit (ulimit -u)"
@@ -34,8 +35,8 @@ _BY_NUMBER = {
     errno.ENOSPC: _SPACE,
     errno.EDQUOT: _SPACE,
     errno.EROFS: _WRITABLE,
-    errno.EACCES: _WRITABLE,
-    errno.EPERM: _WRITABLE,
+    errno.EACCES: _ALLOWED,
+    errno.EPERM: _ALLOWED,
     errno.EIO: _DISK,
     errno.ESTALE: _DISK,
     errno.ENOTCONN: _DISK,
@@ -52,8 +53,8 @@ NO_PROCESS = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)  # nothing
 _BY_GITS_WORDS = (
     ("No space left on device|Out of diskspace|[Qq]uota exceeded", _SPACE),
     ("Read-only file system", _WRITABLE),
-    (r"(\.git[/'\" ]|repository database).*(Permission denied|Operation not permitted)", _WRITABLE),
-    ("insufficient permission for adding an object", _WRITABLE),
+    (r"(\.git[/'\" ]|repository database).*(Permission denied|Operation not permitted)", _ALLOWED),
+    ("insufficient permission for adding an object", _ALLOWED),
     ("Input/output error|[Ss]tale (NFS )?file handle|Transport endpoint is not connected", _DISK),
     ("[Oo]ut of memory|Cannot allocate memory", _MEMORY),
     ("Resource temporarily unavailable", _PROCESSES),
@@ -143,9 +144,14 @@ def _is_a_tickets(name: object) -> bool:
 
 def _where() -> str:
     """Where the engine writes, for an error that names no file: the places that are full, else all of them."""
-    places = [Path.cwd(), state_base(os.environ), Path(tempfile.gettempdir())]
-    full = [place for place in places if place.is_dir() and os.statvfs(place).f_bavail * 4096 < PROBE_BYTES]
+    places = [Path(os.path.abspath(os.curdir)), state_base(os.environ), Path(tempfile.gettempdir())]
+    full = [place for place in places if _free_bytes(existing(place)) < PROBE_BYTES]
     return " or ".join(str(place) for place in full or places)
+
+
+def _free_bytes(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _database_problem(error: sqlite3.Error) -> str | None:

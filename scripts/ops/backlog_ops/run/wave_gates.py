@@ -77,7 +77,9 @@ def close_wave(ctx: Context, run: Run) -> None:
     done = sum(state.step is Step.DONE for state in states)
     heading = f"wave {run.wave}: {done} of {len(states)} done"
     summary = f"{heading}. {answer.text.strip()}" if answer else f"{heading}."
-    wave_rows.close_wave(ctx.store, run.id, run.wave, summary, f"SUMMARY · {heading} · {line if answer else 'facts alone'}")
+    wave_rows.close_wave(
+        ctx.store, run.id, run.wave, summary, f"SUMMARY · {heading} · {line if answer else 'facts alone'}"
+    )
 
 
 def _facts(state: TicketState) -> dict[str, Any]:

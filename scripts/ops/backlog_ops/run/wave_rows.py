@@ -6,7 +6,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from backlog_ops.run import journal
-from backlog_ops.run.store import Store
+from backlog_ops.run.rows import TicketState
+from backlog_ops.run.steps import Step
+from backlog_ops.run.store import NOT_FINAL, Store
 
 
 def set_waves(
@@ -29,11 +31,45 @@ def set_waves(
 
 
 def close_wave(store: Store, run_id: str, wave: int, summary: str, said: str) -> None:
-    """Keep the summary of a wave and open the next one, together: neither happens twice."""
+    """Keep the summary of a wave and open the next one, together: neither happens twice. A wave that has work again,
+    because a ticket was taken up meanwhile, stays open.
+    """
     with store.transaction() as db:
+        if db.execute(f"SELECT 1 FROM ticket WHERE run = ? AND wave = ? AND {NOT_FINAL}", (run_id, wave)).fetchone():
+            journal.settled(db, run_id, None)
+            return
         db.execute("UPDATE run SET summary = coalesce(summary || char(10), '') || ? WHERE id = ?", (summary, run_id))
         store.say_within(db, run_id, None, said)
         _open(db, run_id, wave + 1)
+
+
+def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None) -> int | None:
+    """A parked ticket goes on at `at`: in its own wave while that is under way, or where all are over, else in one of
+    its own at the end, whose number is returned. Failures and attempts are counted anew.
+    """
+    with store.transaction() as db:
+        now, last = db.execute(
+            "SELECT run.wave, coalesce(max(ticket.wave), 0) FROM run JOIN ticket ON ticket.run = run.id WHERE run.id = ?",
+            (ticket.run,),
+        ).fetchone()
+        later = now <= last and ticket.wave != now
+        newest = db.execute("SELECT coalesce(max(number), 0) FROM action").fetchone()[0]
+        store.change_within(
+            db,
+            ticket,
+            {
+                "step": Step.WAITING if later else at,
+                "wave": last + 1 if later else now,
+                "parked_at": at,
+                "reason": None,
+                "fails": 0,
+                "forgiven": ticket.attempt,
+                "asked_again": newest,
+                "carried": carried or ticket.carried,
+            },
+        )
+        store.say_within(db, ticket.run, ticket.id, "taken up again")
+    return last + 1 if later else None
 
 
 def _open(db: sqlite3.Connection, run_id: str, number: int) -> None:

@@ -29,6 +29,7 @@ _DEMANDS = {
     "minLength": "must not be empty",
     "maxLength": "must have at most {} characters",
     "minItems": "must not be empty",
+    "maxItems": "must have at most {} entries",
     "uniqueItems": "must not name anything twice",
 }
 

@@ -27,6 +27,7 @@ _SHORTENED = re.compile(r"(\s2>&1)?(\s{0,9}\|\s{0,9}(tail|head)(\s{1,9}-(n\s{0,9
 _LOOP = frozenset({"start", "next", "resume", "status", "show", "route", "validate"})
 _UNBOXED = "dangerouslyDisableSandbox"  # a key of the Bash tool: what it lets out, nobody may be spared to be asked
 MOST_CHARACTERS = 100_000  # of a command; a longer one cannot even be started
+_ANSWER = re.compile("submit q[0-9]{1,15} --answer (yes|no)")
 MOST_MILLISECONDS = 600_000  # the host's own limit for a command
 
 
@@ -41,7 +42,8 @@ def judge(event: Event, state: RunState) -> Decision | None:
     words = own_words(command)
     if action is not None:
         return _of_subagent(event, words, action)
-    if words and words[0] == "submit":
+    answers = bool(words and _ANSWER.fullmatch(" ".join(words)))  # a person's; the host may ask them once more
+    if words and words[0] == "submit" and (event.get("agent_id") or not answers):
         return deny(f"the sub-agent of an action hands it in; `{NEXT}` says what is open")
     asks_nobody = words and words[0] in _LOOP and "--lost" not in words and not event["tool_input"].get(_UNBOXED)
     return allow() if asks_nobody and not event.get("agent_id") else None

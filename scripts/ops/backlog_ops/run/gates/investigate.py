@@ -10,7 +10,7 @@ from typing import Any
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.investigations import INVESTIGATION_SCHEMA, investigation_problem
-from backlog_ops.run import briefs
+from backlog_ops.run import briefs, worktrees
 from backlog_ops.run.actions import hand_in_path
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.outcome import effort, park
@@ -47,16 +47,17 @@ def _open(ctx: Context, ticket: TicketState) -> None:
 
 def _take(ctx: Context, ticket: TicketState, action: Action) -> None:
     found, problem = read_json(Path(action.hand_in or ""), INVESTIGATION_SCHEMA)
+    tree = worktrees.snapshot(ctx, ctx.worktree_path(ticket))
     problem = (
-        action.cause or problem or investigation_problem(found, _questions(ticket), lambda p: _lines(ctx, ticket, p))
+        action.cause or problem or investigation_problem(found, _questions(ticket), lambda p: _lines(ctx, tree, p))
     )
     if problem:
         _no_answer(ctx, ticket, action, problem)
         return
-    said = f"INVESTIGATE {effort(ctx, action)} · {len(found['answers'])} answers, {len(found['open'])} open"
     if found["open"]:
         park(ctx, ticket, f"needs-investigation: {_still_open(found)}", [action], resume_at=Step.PREPARE)
         return
+    said = f"INVESTIGATE {effort(ctx, action)} · {len(found['answers'])} answers"
     answers = json.dumps(found["answers"], ensure_ascii=False)
     ctx.store.settle(ticket, said, closing=[action], answers=answers, step=Step.PLAN)
 
@@ -74,6 +75,6 @@ def _no_answer(ctx: Context, ticket: TicketState, action: Action, problem: str) 
         park(ctx, ticket, f"needs-investigation: no usable answer: {problem}", [dead])
 
 
-def _lines(ctx: Context, ticket: TicketState, path: str) -> list[str] | None:
-    data = ctx.git.file_at(ticket.base_commit or "", path)
+def _lines(ctx: Context, tree: str, path: str) -> list[str] | None:
+    data = ctx.git.file_at(tree, path)
     return None if data is None else data.decode("utf-8", "replace").splitlines()
