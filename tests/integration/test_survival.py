@@ -16,6 +16,7 @@ import pytest
 
 from backlog_ops.errors import SurroundingsError
 from backlog_ops.run import processes, stale_locks
+from backlog_ops.run.driver_lock import RUN, driving, holder
 from backlog_ops.run.git import Git, GitError
 from backlog_ops.run.stale_locks import clear_half_made, clear_stale_locks
 from tests.support.killed_engine import Engine, Fifo
@@ -128,6 +129,26 @@ with own_group(command, minded=True):
         fifo.line()
         engine.kill()
         assert fifo.is_free_within(1.0)
+
+
+def test_the_next_driver_begins_when_what_the_killed_one_had_in_flight_is_over(tmp_path, fifo):
+    code = f"with driving(Path(sys.argv[1]), RUN):{CHECK.replace(chr(10), chr(10) + '    ')}"
+    with Engine.running(code, tmp_path, fifo.holding("trap '' TERM; sleep 60")) as engine:
+        fifo.line()
+        assert f"(pid {engine.process.pid})" in (holder(tmp_path) or "")
+        engine.kill()
+        assert holder(tmp_path) is None
+        started = time.monotonic()
+        with driving(tmp_path, RUN):
+            assert fifo.is_free_within(0.0)
+        assert time.monotonic() - started < 1.0
+
+
+def test_a_driver_that_lives_on_lets_go_of_the_lock_at_once(tmp_path):
+    for _ in range(2):
+        with driving(tmp_path, RUN), processes.own_group(["true"], minded=True) as child:
+            child.wait()
+    assert holder(tmp_path) is None
 
 
 # -- the minder

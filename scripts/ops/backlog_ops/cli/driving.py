@@ -18,7 +18,8 @@ from backlog_ops.run.driver_lock import CLEAN, RUN, driving, holder
 from backlog_ops.run.engine import work
 from backlog_ops.run.opening import open_run
 from backlog_ops.run.pauses import clock_time
-from backlog_ops.run.questions import answer, open_question
+from backlog_ops.run.progress import waits_for_person
+from backlog_ops.run.questions import answer
 from backlog_ops.run.rows import Run
 from backlog_ops.run.session_agents import refuse_beside_a_session
 
@@ -92,13 +93,13 @@ def _goes_on(ctx: Context, run: Run, wait: bool) -> bool:
         return False
     if run.paused_until is not None:
         return wait and _wait_until(ctx, run.paused_until)
-    asked = open_question(ctx.store, run.id)
+    asked = waits_for_person(ctx, run)
     if asked is None:
         return False
     said = printing.ask(asked.text) if sys.stdin.isatty() and sys.stderr.isatty() else None
     if said is None:
         printing.progress(
-            f"{asked.id}: waits for an answer: `backlog-ops submit {asked.id} --answer yes`, or no; then `backlog-ops run`"
+            f"{asked.id} waits for an answer; `backlog-ops submit {asked.id} --answer yes`, or no, then `run`"
         )
         return False
     answer(ctx.store, asked, said)

@@ -244,7 +244,7 @@ def _run(words: Sequence[str]) -> int:
         if args.debug:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"backlog-ops: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"backlog-ops: {_trouble_of_the_machine(error) or f'{where}{error.strerror or error}'}", file=sys.stderr)
         return 1
     except Exception as error:
         if args.debug:

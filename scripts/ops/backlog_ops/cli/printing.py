@@ -23,8 +23,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import headline
 from backlog_ops.run.opening import Selection
 from backlog_ops.run.pauses import clock_time
-from backlog_ops.run.progress import is_paused
-from backlog_ops.run.questions import open_question
+from backlog_ops.run.progress import is_paused, waits_for_person
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.stats import local_model_stats
 from backlog_ops.run.worktrees import kept_ref
@@ -224,7 +223,7 @@ def print_status(ctx: Context, run: Run, form: str) -> None:
     print(table(("ticket", "wave", "step", "attempts", "cost", ""), rows))
     for action in ctx.store.actions(run.id, "open"):
         print(f"open: {action.id} {action.gate} of {action.ticket} ({action.tier}, {action.rule})")
-    asked = open_question(ctx.store, run.id) if run.state == "open" else None
+    asked = waits_for_person(ctx, run) if run.state == "open" else None
     if asked is not None:
         print(f"asks: {asked.id}: {asked.text} `backlog-ops submit {asked.id} --answer yes` or no")
     if run.paused_until is not None and is_paused(ctx, run):

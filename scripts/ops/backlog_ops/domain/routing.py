@@ -6,8 +6,8 @@ First match wins, for PLAN, IMPLEMENT and REVIEW:
     complexity  complexity high                           → frontier
     fails>=1    IMPLEMENT after one failed verdict        → balanced
     entry       the gate's own entry tier
-CLASSIFY, WAVE_PLAN, INVESTIGATE, DRAFT, LINT, COMMIT and SUMMARY never escalate. A rule never yields less than the entry
-tier, so more failures, a sharper tag or a higher complexity never make a gate cheaper.
+CLASSIFY, WAVE_PLAN, INVESTIGATE, DRAFT, LINT, COMMIT and SUMMARY never escalate. A rule never yields less than the
+entry tier, so more failures, a sharper tag or a higher complexity never make a gate cheaper.
 """
 
 from __future__ import annotations

@@ -48,9 +48,10 @@ def implement_brief(
     allowed: Sequence[str],
     rules: Sequence[str],
     failures: Sequence[Failure],
+    has_work: bool,
     for_session: bool,
 ) -> str:
-    """`for_session`: a parent session starts the sub-agent, which then says itself that it is done."""
+    """`has_work`: the worktree holds what an earlier attempt did; `for_session`: a parent session starts the sub-agent, which then says itself that it is done."""
     lines = [
         *_head(ticket, action, worktree),
         f"Check command: {check_command(action)}",
@@ -66,7 +67,8 @@ def implement_brief(
         "",
     ]
     if failures:
-        lines += ["## What failed before", "", "The worktree holds the work of the failed attempt: go on from it.", ""]
+        lines += ["## What failed before", ""]
+        lines += ["The worktree holds the work of the failed attempt: go on from it.", ""] if has_work else []
         lines += _failures(failures)
     lines += ["## Plan", "", fenced("plan", _plan_text(plan)), ""]
     lines += ["## Ticket", "", fenced("ticket", ticket.text), ""]
@@ -179,9 +181,9 @@ def investigation_brief(
             "## Do",
             "",
             "1. Find out what the questions below ask, in the files of the worktree. Change nothing there.",
-            "2. Write the answer file: one JSON object of this schema, nothing else. Every question is either answered, "
-            "with evidence (file relative to the worktree, line, exact quote), or named as open with the reason. Do not "
-            "guess: what only a person can decide is open.",
+            "2. Write the answer file: one JSON object of this schema, nothing else. Every question is either "
+            "answered, with evidence (file relative to the worktree, line, exact quote), or named as open with the "
+            "reason. Do not guess: what only a person can decide is open.",
             "3. Answer with one line: how many are answered and how many open.",
             "",
             "```json",

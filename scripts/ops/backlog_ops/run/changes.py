@@ -1,11 +1,11 @@
-"""What a ticket's change does to files beyond what its diff shows at a glance: emptied, shrunken, nested repositories."""
+"""What a change does beyond what its diff shows at a glance: files emptied or shrunken, repositories nested."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-from backlog_ops.run.git import Git
+from backlog_ops.run.git import PLAIN_DIFF, Git
 
 _GOVERNS = re.compile(
     r"(^|/)(backlog\.config\.json|\.secrets\.baseline|\.mcp\.json|CLAUDE(\.local)?\.md|\.claude/.+"
@@ -26,7 +26,7 @@ MOST_BYTES = 1_000_000  # of one file; larger ones are data
 
 
 def texts_between(git: Git, base: str, tree: str) -> tuple[Texts, Texts]:
-    """(before, after) of the files that differ: path → text, None where there is none; binary and large ones left out."""
+    """(before, after) of files that differ: path → text, None where there is none; without binary and large ones."""
     before: dict[str, str | None] = {}
     after: dict[str, str | None] = {}
     for path in git.paths_between(base, tree)[:MOST_FILES]:
@@ -67,6 +67,6 @@ def emptied_files(git: Git, base: str, tree: str) -> list[str]:
 
 def touched_repositories(git: Git, base: str, tree: str) -> list[str]:
     """Submodules that would change, and repositories inside the worktree that would be committed as such."""
-    raw = git.run("diff", "--raw", "--no-renames", "-z", "--no-abbrev", base, tree).stdout.split(b"\0")
+    raw = git.run("diff", *PLAIN_DIFF, "--raw", "--no-renames", "-z", "--no-abbrev", base, tree).stdout.split(b"\0")
     entries = zip(raw[::2], raw[1::2], strict=False)
     return [path.decode("utf-8", "surrogateescape") for modes, path in entries if b"160000" in modes[:15]]

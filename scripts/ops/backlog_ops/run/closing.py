@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backlog_ops.errors import BacklogError
+from backlog_ops.errors import BacklogError, SurroundingsError
 from backlog_ops.run import worktrees
 from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.context import Context
@@ -73,6 +73,8 @@ def _deliver(ctx: Context, run: Run, tip: str | None) -> str:
             return f"{run.base_branch} is checked out in another worktree; {by_hand}"
         else:
             ctx.git.move_ref(run.base_ref, tip, base, f"backlog: run {run.id}")
+    except SurroundingsError:
+        raise
     except BacklogError as error:
         return f"{run.base_branch} was not moved ({first_line(error)}); {by_hand}"
     return f"{run.base_branch} is {_commits(ctx, run, tip)} ahead"

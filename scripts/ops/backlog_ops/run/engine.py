@@ -6,22 +6,22 @@ parent session), whose long work goes on in a detached worker. One driver at a t
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, Protocol
 
 from backlog_ops.errors import BacklogError, SurroundingsError
-from backlog_ops.run import wave_gates
+from backlog_ops.run import wave_gates, worktrees
 from backlog_ops.run.closing import finish
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates import commit, implement, investigate, lint, merge, plan, review
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.journal import MOST_CUTS
 from backlog_ops.run.pauses import LimitReachedError, pause, resumed
-from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget
+from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget, waits_for_person
 from backlog_ops.run.processes import StoppedError
-from backlog_ops.run.questions import open_question
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.session_agents import wrong_model
 from backlog_ops.run.steps import Step
@@ -64,7 +64,7 @@ def work(ctx: Context, run_id: str, jobs: int, agents: AgentRunner | None) -> No
         if not wave:
             ctx.store.begin_step(run, "deliver")
             finish(ctx, run)
-            if open_question(ctx.store, run_id) is not None:
+            if waits_for_person(ctx, run) is not None:
                 return
             continue
         if all(ticket.step.is_final for ticket in wave):
@@ -110,6 +110,7 @@ def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner 
 def _step(ctx: Context, run: Run, ticket: TicketState) -> None:
     """What comes next for a ticket; what another model than the routed one handed in is not even looked at."""
     cuts = ctx.store.begin_step(run, ticket.step.value, ticket)
+    worktrees.clear_locks(ctx, ticket)
     if cuts >= MOST_CUTS:
         park(ctx, ticket, f"the engine was killed {cuts} times at {ticket.step}; does that need too much memory?")
         return
@@ -165,6 +166,8 @@ def _guarded(
     except Exception as error:
         trouble = surroundings_problem(error)
         if trouble is not None:
+            with contextlib.suppress(Exception):  # no kill; where it cannot be noted, it counts as one
+                ctx.store.stop_step(ticket)
             raise SurroundingsError(trouble) from error
         reason = _reason(ticket, error)
     else:

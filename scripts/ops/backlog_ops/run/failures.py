@@ -16,9 +16,14 @@ class Failure:
     detail: str
 
 
+def earlier_failures(ticket: TicketState) -> list[Failure]:
+    """Those that stand in the ticket's own row."""
+    return [Failure(**failure) for failure in json.loads(ticket.history)]
+
+
 def failures_of(store: Store, ticket: TicketState) -> list[Failure]:
     """In the order of the attempts, those of an earlier run first."""
-    found = [Failure(**failure) for failure in json.loads(ticket.history)]
+    found = earlier_failures(ticket)
     verdicts = [
         (verdict.attempt, Failure(f"Attempt {verdict.attempt}, {verdict.gate}", verdict.detail))
         for verdict in store.verdicts(ticket)

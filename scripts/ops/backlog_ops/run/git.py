@@ -6,6 +6,7 @@ Every call carries an explicit environment: no prompt, no editor, and none of th
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,8 +21,19 @@ from backlog_ops.run.stale_locks import freed, is_shared, lock_in_the_way, still
 from backlog_ops.run.surroundings import git_problem
 from backlog_ops.storage.locations import find_repository
 
+# Whatever the user's settings make of a diff for their own eyes.
+PLAIN_DIFF = (
+    "--no-color",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-relative",
+    "--ignore-submodules=none",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+)
 BINARY_PROBE_BYTES = 8_000  # as git itself decides
 LOCK_TRIES = 3
+MOST_NESTED = 100
 _THE_MACHINES_SIGNALS: dict[int, str] = {
     signal.SIGKILL: "perhaps for want of memory; free some",
     signal.SIGXFSZ: "a file became too large; raise the limit (ulimit -f)",
@@ -145,7 +157,7 @@ class Git:
     def paths_between(self, old: str, new: str, only: str = "") -> list[str]:
         """Paths that differ between two trees or commits; `only` is a --diff-filter such as `D`."""
         options = [f"--diff-filter={only}"] if only else []
-        raw = self.run("diff", "--no-renames", "--name-only", "-z", *options, old, new).stdout
+        raw = self.run("diff", *PLAIN_DIFF, "--no-renames", "--name-only", "-z", *options, old, new).stdout
         return [path.decode("utf-8", "surrogateescape") for path in raw.split(b"\0") if path]
 
     def diff(self, old: str, new: str) -> str:
@@ -155,15 +167,15 @@ class Git:
         binary = [
             path for path in self.paths_between(old, new) if self._is_binary(old, path) or self._is_binary(new, path)
         ]
-        options = ("--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", "--text")
         excludes = [f":(top,exclude,literal){path}" for path in binary]
-        patch = self.run("diff", *options, old, new, "--", ":/", *excludes).stdout.decode("utf-8", "replace")
+        patch = self.run(
+            "diff", *PLAIN_DIFF, "--find-renames", "--text", old, new, "--", ":/", *excludes
+        ).stdout.decode("utf-8", "replace")
         return patch + "".join(f"Binary file {path} differs; its content is not shown.\n" for path in binary)
 
     def changed_lines(self, old: str, new: str) -> list[bytes]:
         """What a change adds and removes, without where: the same before and after a rebase that merged nothing."""
-        options = ("-U0", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary")
-        patch = self.run("diff", *options, old, new).stdout
+        patch = self.run("diff", *PLAIN_DIFF, "-U0", "--no-renames", "--binary", old, new).stdout
         return [line for line in patch.split(b"\n") if not line.startswith((b"@@ ", b"index "))]
 
     def commit_template(self) -> str:
@@ -204,8 +216,21 @@ class Git:
             except FileNotFoundError:
                 self.run("read-tree", "HEAD", env=index)
             excludes = [f":(top,exclude,literal){path}" for path in leave_out]
-            self.run("add", "-A", "--", ":/", *excludes, env=index)
+            self._add_all(excludes, index)
             return self.text("write-tree", env=index)
+
+    def _add_all(self, excludes: Sequence[str], index: Mapping[str, str]) -> None:
+        for _ in range(MOST_NESTED):
+            try:
+                self.run("add", "-A", "--", ":/", *excludes, env=index)
+                return
+            except GitError as error:
+                # A repository that tests made and left empty: git would not even look at the files in it.
+                nested = re.search(r"'(.+?)/?' does not have a commit checked out", error.message)
+                if nested is None or not (self.folder / nested[1] / ".git").is_dir():
+                    raise
+                shutil.rmtree(self.folder / nested[1] / ".git")
+        raise GitError(f"git add: more than {MOST_NESTED} repositories inside {self.folder}")
 
     def restore(self, tree: str, paths: Sequence[str]) -> None:
         """Put files of the work tree back to what they are in `tree`, which may mean: not there."""

@@ -22,8 +22,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.driver_lock import RUN, DrivenError, holder
 from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.pauses import clock_time
-from backlog_ops.run.progress import has_work, is_paused, run_limit
-from backlog_ops.run.questions import open_question
+from backlog_ops.run.progress import has_work, is_paused, run_limit, waits_for_person
 from backlog_ops.run.rows import Action, Question, Run, SessionAgent
 from backlog_ops.run.session_agents import look, own_session, watch
 from backlog_ops.run.steps import Step
@@ -176,7 +175,7 @@ def describe(ctx: Context, run: Run) -> dict[str, Any]:
         return {**said, "actions": [{"do": "done", "summary": run.summary or f"run {run.id} was {run.state}"}]}
     if is_paused(ctx, run):
         return {**said, "actions": [_pause(ctx, run)]}
-    asked = open_question(ctx.store, run.id)
+    asked = waits_for_person(ctx, run)
     if asked is not None:
         return {**said, "actions": [_ask(asked)]}
     open_actions = ctx.store.actions(run.id, "open")

@@ -212,7 +212,8 @@ def _carried_over(ctx: Context, state: TicketState, earlier: TicketState) -> Tic
     return replace(
         state,
         plan=earlier.plan if same else None,
+        granted=earlier.granted if same else state.granted,
         answers=earlier.answers if same else None,
-        carried=ctx.git.commit_of(kept_ref(earlier)),
+        carried=ctx.git.commit_of(kept_ref(earlier)) or earlier.carried,
         history=as_history(failures_of(ctx.store, earlier)),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from backlog_ops.domain.gates import Gate
 from backlog_ops.run.context import Context
 from backlog_ops.run.questions import open_question
-from backlog_ops.run.rows import Action, Run, TicketState
+from backlog_ops.run.rows import Action, Question, Run, TicketState
 from backlog_ops.run.steps import Step
 
 _AGENT_GATES = {
@@ -37,8 +37,13 @@ def has_work(ctx: Context, run: Run) -> bool:
         return True
     wave = ctx.store.tickets(run.id, run.wave)
     if not wave:
-        return open_question(ctx.store, run.id) is None
+        return waits_for_person(ctx, run) is None
     return all(t.step.is_final for t in wave) or any(not t.step.is_final and not open_actions_of(ctx, t) for t in wave)
+
+
+def waits_for_person(ctx: Context, run: Run) -> Question | None:
+    """The question that the run stands still for. One that was asked before a ticket was taken up again waits itself."""
+    return None if ctx.store.step_counts(run.id, run.wave) else open_question(ctx.store, run.id)
 
 
 def is_paused(ctx: Context, run: Run) -> bool:

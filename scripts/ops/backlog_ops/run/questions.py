@@ -31,6 +31,8 @@ def answer_about(store: Store, run_id: str, tip: str) -> str | None:
 def ask_person(store: Store, run: Run, text: str, tip: str) -> None:
     """Ask once; the run waits for the answer."""
     with store.transaction() as db:
+        # One about commits that are no longer all there is has become pointless.
+        db.execute("DELETE FROM question WHERE run = ? AND answer IS NULL AND tip <> ?", (run.id, tip))
         asked = db.execute("SELECT 1 FROM question WHERE run = ? AND tip = ? AND answer IS NULL", (run.id, tip))
         if asked.fetchone() is None:
             db.execute(

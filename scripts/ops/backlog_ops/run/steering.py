@@ -75,8 +75,16 @@ def retry(ctx: Context, ids: Sequence[str]) -> list[str]:
     parked = [_parked(ctx, ticket_id, run) for ticket_id in dict.fromkeys(ids)]
     if run is None:
         run = open_run(ctx, [ticket.id for ticket in parked], None, {ticket.id: ticket for ticket in parked})
-        return [f"{ticket.id}: taken up again in run {run.id}" for ticket in parked]
-    return [_take_up(ctx, ticket) for ticket in parked]
+        return [_taken_over(ctx, run, ticket.id) for ticket in parked]
+    order = [ticket.id for ticket in ctx.store.tickets(run.id)]  # what is depended on first
+    return [_take_up(ctx, ticket) for ticket in sorted(parked, key=lambda ticket: order.index(ticket.id))]
+
+
+def _taken_over(ctx: Context, run: Run, ticket_id: str) -> str:
+    if ctx.store.step_of(run.id, ticket_id) is not None:
+        return f"{ticket_id}: taken up again in run {run.id}"
+    said = [event.text for event in ctx.store.events(run.id) if event.ticket == ticket_id]
+    return f"{ticket_id}: {said[0] if said else 'left out'}"
 
 
 def _parked(ctx: Context, ticket_id: str, run: Run | None) -> TicketState:

@@ -20,7 +20,8 @@ from backlog_ops.money import ledger
 from backlog_ops.run import journal
 from backlog_ops.run.rows import Action, Event, Run, TicketState, Verdict, action_of, run_of, ticket_of
 from backlog_ops.run.steps import Step
-from backlog_ops.storage.database import connect
+from backlog_ops.storage.database import connect, transaction
+from backlog_ops.storage.database_file import Connection
 
 
 def _printable(text: str) -> str:
@@ -56,7 +57,7 @@ class Store:
         self._local = threading.local()
 
     @property
-    def connection(self) -> sqlite3.Connection:
+    def connection(self) -> Connection:
         """This thread's connection, for the ledger's own functions."""
         if not hasattr(self._local, "connection"):
             self._local.connection = connect(self.path)
@@ -65,14 +66,8 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing; waits for other writers."""
-        connection = self.connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        with transaction(self.connection):
+            yield self.connection
 
     def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
         return self.connection.execute(sql, values).fetchall()
@@ -106,11 +101,11 @@ class Store:
                     (run.id, run.created_at, run.top, run.base_branch, run.base_commit, run.branch, run.max_nanousd),
                 )
                 db.executemany(
-                    "INSERT INTO ticket (run, id, path, title, text, position, step, plan, history, carried, answers)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO ticket (run, id, path, title, text, position, step, plan, history, carried, answers,"
+                    " granted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [
                         (run.id, t.id, t.path, t.title, t.text, position, t.step.value)
-                        + (t.plan, t.history, t.carried, t.answers)
+                        + (t.plan, t.history, t.carried, t.answers, t.granted)
                         for position, t in enumerate(tickets)
                     ],
                 )
@@ -120,6 +115,8 @@ class Store:
                 f"run {other.id if other else '?'} is open in this repository: `backlog-ops run` or "
                 "`backlog-ops next` goes on with it, `backlog-ops abort` ends it"
             ) from None
+        # Into the file itself: whoever loses the log beside it must not lose that there is a run.
+        self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def end_run(self, run_id: str, state: str, said: str) -> bool:
         """Close a run; `said`, its last line, ends its summary. False, and nothing changed, where it was to be done but
@@ -188,7 +185,7 @@ class Store:
     def settle(
         self,
         ticket: TicketState,
-        said: str,
+        said: str | None,
         *,
         closing: Sequence[Action] = (),
         verdict: Verdict | None = None,
@@ -213,7 +210,8 @@ class Store:
                     (_printable(action.cause) if action.cause else None, action.number),
                 )
             journal.settled(db, ticket.run, ticket.id)
-            self.say_within(db, ticket.run, ticket.id, said)
+            if said is not None:
+                self.say_within(db, ticket.run, ticket.id, said)
         return self.ticket(ticket.run, ticket.id)
 
     @staticmethod
@@ -333,6 +331,11 @@ class Store:
             reviewer,
         )
         return int(rows[0][0])
+
+    def live_actions(self, ticket: TicketState) -> list[Action]:
+        """All of the ticket that are open or handed in, of any gate."""
+        sql = "SELECT * FROM action WHERE run = ? AND ticket = ? AND state <> 'closed' ORDER BY number"
+        return [action_of(row) for row in self.rows(sql, ticket.run, ticket.id)]
 
     def newest_action(self) -> int:
         return int(self.rows("SELECT coalesce(max(number), 0) FROM action")[0][0])

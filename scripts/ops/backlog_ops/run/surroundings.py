@@ -132,8 +132,11 @@ def _system_problem(error: OSError) -> str | None:
     remedy = _BY_NUMBER.get(error.errno or 0)
     if remedy is None or (error.errno in _PERMISSION and _is_a_tickets(error.filename)):
         return None
-    where = "" if error.errno in NO_PROCESS else f"{error.filename or _where()}: "
-    return _line(error.strerror or str(error), where, remedy)
+    if error.errno in NO_PROCESS:
+        return _line(error.strerror or str(error), "", remedy)
+    named = isinstance(error.filename, (str, bytes))
+    where = os.fsdecode(error.filename) if named else _where()
+    return _line(error.strerror or str(error), f"{where}: ", remedy)
 
 
 def _is_a_tickets(name: object) -> bool:
@@ -144,9 +147,9 @@ def _is_a_tickets(name: object) -> bool:
 
 def _where() -> str:
     """Where the engine writes, for an error that names no file: the places that are full, else all of them."""
-    places = [Path(os.path.abspath(os.curdir)), state_base(os.environ), Path(tempfile.gettempdir())]
+    places = [Path(), state_base(os.environ), Path(tempfile.gettempdir())]
     full = [place for place in places if _free_bytes(existing(place)) < PROBE_BYTES]
-    return " or ".join(str(place) for place in full or places)
+    return " or ".join(str(place) if place.name else "the repository" for place in full or places)
 
 
 def _free_bytes(folder: Path) -> int:

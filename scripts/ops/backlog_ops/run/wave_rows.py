@@ -44,22 +44,25 @@ def close_wave(store: Store, run_id: str, wave: int, summary: str, said: str) ->
 
 
 def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None) -> int | None:
-    """A parked ticket goes on at `at`: in its own wave while that is under way, or where all are over, else in one of
-    its own at the end, whose number is returned. Failures and attempts are counted anew.
+    """A parked ticket goes on at `at`: in its own wave where that is under way or still to come, at once where all are
+    over, else in a wave of its own at the end. Returns the number of a wave that is to come. Failures and attempts are
+    counted anew.
     """
     with store.transaction() as db:
         now, last = db.execute(
             "SELECT run.wave, coalesce(max(ticket.wave), 0) FROM run JOIN ticket ON ticket.run = run.id WHERE run.id = ?",
             (ticket.run,),
         ).fetchone()
+        to_come = ticket.wave is not None and ticket.wave > now
         later = now <= last and ticket.wave != now
+        wave = ticket.wave if to_come else last + 1 if later else now
         newest = db.execute("SELECT coalesce(max(number), 0) FROM action").fetchone()[0]
         store.change_within(
             db,
             ticket,
             {
                 "step": Step.WAITING if later else at,
-                "wave": last + 1 if later else now,
+                "wave": wave,
                 "parked_at": at,
                 "reason": None,
                 "fails": 0,
@@ -69,7 +72,7 @@ def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None) ->
             },
         )
         store.say_within(db, ticket.run, ticket.id, "taken up again")
-    return last + 1 if later else None
+    return wave if later else None
 
 
 def _open(db: sqlite3.Connection, run_id: str, number: int) -> None:

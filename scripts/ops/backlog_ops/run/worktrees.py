@@ -6,16 +6,18 @@ import os
 import shutil
 from pathlib import Path
 
-from backlog_ops.errors import BacklogError, FindingsError, RepositoryError
+from backlog_ops.errors import BacklogError, FindingsError, RepositoryError, SurroundingsError
 from backlog_ops.run.commands import run_checks
 from backlog_ops.run.context import Context
-from backlog_ops.run.git import GitError
+from backlog_ops.run.git import PLAIN_DIFF, GitError
 from backlog_ops.run.rows import Run, TicketState
+from backlog_ops.run.stale_locks import clear_half_made, clear_stale_locks
 
 
 def create(ctx: Context, path: Path, commit: str) -> None:
     """Make (again, if a killed run left half of one) a worktree at exactly `commit`, set up as configured."""
     with ctx.merging:
+        clear_half_made(Path(ctx.git.text("rev-parse", "--path-format=absolute", "--git-common-dir")))
         _forget(ctx, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Forced twice: an earlier `add` that was killed half-way has left this path locked ("initializing").
@@ -55,6 +57,13 @@ def _set_up(ctx: Context, worktree: Path, commit: str) -> None:
     git.restore(commit, git.paths_between(commit, tree))
 
 
+def clear_locks(ctx: Context, ticket: TicketState) -> None:
+    """Remove what a git that was killed in the ticket's worktree has left there: nobody else is at work in it."""
+    worktree = ctx.worktree_path(ticket)
+    if (worktree / ".git").is_file():
+        clear_stale_locks(ctx.git.at(worktree))
+
+
 def bring_in(ctx: Context, ticket: TicketState, commit: str) -> str | None:
     """Lay the work of an earlier run (`ticket.carried`) over a fresh worktree at `commit`; where it does not fit the
     commit any more, say so and leave the worktree as it is.
@@ -63,14 +72,14 @@ def bring_in(ctx: Context, ticket: TicketState, commit: str) -> str | None:
     kept = ticket.carried or ""
     if ctx.git.commit_of(kept) is None:
         return None
-    patch = git.run("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", f"{kept}^", kept).stdout
+    patch = git.run("diff", "--binary", *PLAIN_DIFF, f"{kept}^", kept).stdout
     if not patch:
         return None
     try:
         git.run("apply", "--3way", "--whitespace=nowarn", "-", stdin=patch)
     except GitError as error:
         git.run("reset", "--quiet", "--hard", commit)
-        return f"The work of the earlier run does not fit the code any more ({error.message}); begin anew."
+        return f"Its work does not fit the code any more ({error.message}); the worktree is as the branch has it."
     git.run("reset", "--quiet", "--mixed", commit)
     return None
 
@@ -91,6 +100,8 @@ def keep(ctx: Context, ticket: TicketState) -> str | None:
         tree = snapshot(ctx, worktree)
         commit = ctx.git.text("commit-tree", tree, "-p", ticket.base_commit, "-m", f"{ticket.id}: parked work")
         ctx.git.run("update-ref", kept_ref(ticket), commit)
+    except SurroundingsError:
+        raise
     except (BacklogError, OSError) as error:
         return str(error)
     return None

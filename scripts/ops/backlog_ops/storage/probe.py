@@ -11,7 +11,7 @@ PROBE_BYTES = 1 << 20
 
 def existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
+    return next(place for place in (folder, *folder.parents) if os.path.isdir(place))
 
 
 def write_error(folder: Path) -> OSError | None:

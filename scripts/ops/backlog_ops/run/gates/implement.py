@@ -56,6 +56,7 @@ def _open(ctx: Context, ticket: TicketState) -> None:
         allowed,
         rules,
         failures_of(ctx.store, ticket),
+        worktrees.snapshot(ctx, worktree) != ctx.git.text("rev-parse", f"{ticket.base_commit}^{{tree}}"),
         ctx.for_session,
     )
     opening = ctx.opening(ticket, action, briefs.write_brief(ctx, ticket, action, text), None, allowed)

@@ -13,6 +13,7 @@ from backlog_ops.llm.types import Prompt
 from backlog_ops.run import worktrees
 from backlog_ops.run.briefs import open_text_action
 from backlog_ops.run.context import Context
+from backlog_ops.run.failures import Failure, as_history, earlier_failures
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.hand_ins import read_json
 from backlog_ops.run.prompts import plan_prompt
@@ -36,14 +37,27 @@ def prepare(ctx: Context, run: Run, ticket: TicketState) -> None:
     if unseen:
         park(ctx, ticket, f"{unseen[0]}: named by the ticket, but git is told to ignore it; it would not be committed")
         return
-    note = worktrees.bring_in(ctx, ticket, commit) if ticket.carried else None
+    unfit = worktrees.bring_in(ctx, ticket, commit) if ticket.carried else None
+    history = as_history([*earlier_failures(ticket), Failure("The work so far", unfit)]) if unfit else ticket.history
     if ticket.plan:
         following = Step.IMPLEMENT
     elif parsed.status is TicketStatus.NEEDS_INVESTIGATION and ticket.answers is None:
         following = Step.INVESTIGATE
     else:
         following = Step.PLAN
-    ctx.store.update_ticket(ticket, step=following, worktree=str(path), base_commit=commit, note=note)
+    ctx.store.settle(
+        ticket,
+        None,
+        closing=ctx.store.live_actions(ticket),  # about a worktree that is no more
+        step=following,
+        worktree=str(path),
+        base_commit=commit,
+        history=history,
+        work_tree=None,
+        approved_tree=None,
+        message=None,
+        commit_id=None,
+    )
 
 
 def _unmet(ctx: Context, ticket: TicketState) -> str | None:

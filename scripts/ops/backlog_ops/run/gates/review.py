@@ -25,13 +25,17 @@ DEAD_REVIEWERS = 2  # so many times one may end without a readable verdict befor
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
-    handed_in = ctx.store.current_actions(ticket, Gate.REVIEW)
-    there = {action.reviewer for action in handed_in}
+    asked = ctx.store.current_actions(ticket, Gate.REVIEW)
+    stale = [action for action in asked if action.tree != ticket.work_tree]
+    if stale:  # about what was there before the ticket was parked
+        ctx.store.settle(ticket, None, closing=stale)
+        return
+    there = {action.reviewer for action in asked}
     missing = [one for one in ctx.settings.review_pipeline.reviewers if one.name not in there]
     if missing:
         _open(ctx, ticket, missing)
-    elif all(action.state == "handed-in" for action in handed_in):
-        _judge(ctx, ticket, handed_in)
+    elif all(action.state == "handed-in" for action in asked):
+        _judge(ctx, ticket, asked)
 
 
 def _open(ctx: Context, ticket: TicketState, reviewers: list[Reviewer]) -> None:
@@ -104,7 +108,7 @@ def _judge(ctx: Context, ticket: TicketState, actions: list[Action]) -> None:
             unreadable.append(action.as_dead(problem))
             continue
         threshold = ctx.settings.review_pipeline.confidence_threshold
-        review = judge(answer, action.tree or "", threshold, lambda path: _lines(ctx, ticket, path))
+        review = judge(answer, ticket.work_tree or "", threshold, lambda path: _lines(ctx, ticket, path))
         reviews[action.reviewer or ""] = review
     if unreadable:
         _no_verdict(ctx, ticket, unreadable, actions)
