@@ -20,7 +20,7 @@ from tests.e2e.conftest import MakeLab, MakeSession, shared_folder
 from tests.e2e.demo.bill import billed, booked
 from tests.e2e.harness.agents import Job, Models, approve, turns, write, write_own_file
 from tests.e2e.harness.backlog_lab import BacklogLab, Ran
-from tests.e2e.harness.parent_session import SKILL, Parent, diligent, models
+from tests.e2e.harness.parent_session import SKILL, Parent, hand_in, in_order, models
 from tests.e2e.harness.reply import Answer, Fault, Reply, tool
 from tests.support.killed_engine import Fifo
 
@@ -80,10 +80,10 @@ def go_on(capsys: pytest.CaptureFixture[str]) -> GoOn:
 
 
 def first_sign(lab: BacklogLab, since: float) -> float:
-    """When a run took its first step, started its first agent or said its first word."""
+    """When a command took its first step, started its first agent or said its first word, or else was through."""
     signs = [row["at"] for table in ("journal", "event") for row in lab.rows(f"SELECT at FROM {table}")]
     signs += [path.stat().st_mtime for path in lab.repo.glob(".backlog-ops/runs/*/*/*/agent.pid")]
-    return min(at for at in signs if at > since)
+    return min((at for at in signs if at > since), default=time.time())
 
 
 def kill(process: subprocess.Popen[str]) -> None:
@@ -146,7 +146,7 @@ def test_a_claude_that_is_killed_leaves_its_cause_and_its_diff(make_lab: MakeLab
 def test_a_session_that_is_killed_is_gone_on_with_by_the_next_one_and_that_by_a_run(
     make_session: MakeSession, undisturbed: Outcome, go_on: GoOn
 ) -> None:
-    """Each time T-1's sub-agent has ended and is held back for T-2's, which is in flight."""
+    """Each time T-1's sub-agent has ended, and what follows is under way, while T-2's is in flight."""
     to_kill = ["IMPLEMENT", "REVIEW"]
 
     def has_ended(gate: str) -> bool:
@@ -164,11 +164,12 @@ def test_a_session_that_is_killed_is_gone_on_with_by_the_next_one_and_that_by_a_
         return True
 
     def implement(job: Job) -> Answer:
-        return Fault("reset") if job.turn == 1 and killing(job) else diligent(job)
+        return Fault("reset") if job.turn == 1 and killing(job) else work(job)
 
     def review(job: Job) -> Answer:
         return Fault("reset") if killing(job) else approve(job)
 
+    work = in_order(write_own_file, hand_in)
     lab, parent = make_session(TICKETS, Parent(models(implement=implement, review=review)))
     first = lab.session(SKILL, scenario=parent)
     told = json.loads(go_on(lab, "session killed", "next").stdout)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 
 from tests.e2e.conftest import MakeLab, MakeSession
-from tests.e2e.harness.agents import Job, Models, approve, plan_of, turns, verdict, write
+from tests.e2e.harness.agents import Job, Models, approve, plan_of, turns, verdict, write, write_own_file
 from tests.e2e.harness.backlog_lab import BacklogLab
-from tests.e2e.harness.parent_session import SKILL, Parent, diligent, ended_well, hand_in, in_order, models
+from tests.e2e.harness.parent_session import SKILL, Parent, ended_well, hand_in, in_order, models
 from tests.e2e.harness.reply import Answer, tool
 from tests.e2e.harness.request import Json
 from tests.support.lab import CONFIG, ticket_text
@@ -79,9 +79,9 @@ def test_no_lie_of_a_reviewer_is_an_approval(make_lab: MakeLab) -> None:
 
 def test_no_lie_of_a_sessions_subagent_is_an_approval(make_session: MakeSession) -> None:
     def implement(job: Job) -> Answer:
-        return idle(job) if job.ticket == "IDLE-1" else diligent(job)
+        steps = [hand_in] if job.ticket == "IDLE-1" else [write_own_file, hand_in]
+        return in_order(*steps, end="All tests pass. I have implemented everything.")(job)
 
-    idle = in_order(hand_in, end="All tests pass. I have implemented everything.")
     causes = causes_of("PROSE-1", "LINE-1", "IDLE-1")
     parent = Parent(models(implement=implement, review=lying_review))
     lab, _ = make_session(causes.keys(), parent, llm_ops=ONE_ATTEMPT)

@@ -51,7 +51,9 @@ def implement_brief(
     has_work: bool,
     for_session: bool,
 ) -> str:
-    """`has_work`: the worktree holds what an earlier attempt did; `for_session`: a parent session starts the sub-agent, which then says itself that it is done."""
+    """`has_work`: the worktree holds what an earlier attempt did; `for_session`: a parent session starts the sub-agent,
+    which then says itself that it is done.
+    """
     lines = [
         *_head(ticket, action, worktree),
         f"Check command: {check_command(action)}",

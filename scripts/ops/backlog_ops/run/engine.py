@@ -20,8 +20,8 @@ from backlog_ops.run.gates import commit, implement, investigate, lint, merge, p
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.journal import MOST_CUTS
 from backlog_ops.run.pauses import LimitReachedError, pause, resumed
-from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget, waits_for_person
 from backlog_ops.run.processes import StoppedError
+from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget, waits_for_person
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.session_agents import wrong_model
 from backlog_ops.run.steps import Step

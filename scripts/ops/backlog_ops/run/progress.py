@@ -42,7 +42,7 @@ def has_work(ctx: Context, run: Run) -> bool:
 
 
 def waits_for_person(ctx: Context, run: Run) -> Question | None:
-    """The question that the run stands still for. One that was asked before a ticket was taken up again waits itself."""
+    """The question that the run stands still for; one asked before a ticket was taken up again waits itself."""
     return None if ctx.store.step_counts(run.id, run.wave) else open_question(ctx.store, run.id)
 
 

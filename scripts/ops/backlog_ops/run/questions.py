@@ -23,7 +23,9 @@ def question(store: Store, number: int) -> Question:
 
 def answer_about(store: Store, run_id: str, tip: str) -> str | None:
     """What the person said about these commits; an answer about others does not count."""
-    sql = "SELECT answer FROM question WHERE run = ? AND tip = ? AND answer IS NOT NULL ORDER BY number DESC LIMIT 1"
+    sql = (
+        "SELECT answer FROM question WHERE run = ? AND tip = ? AND answer IN ('yes', 'no') ORDER BY number DESC LIMIT 1"
+    )
     rows = store.rows(sql, run_id, tip)
     return str(rows[0]["answer"]) if rows else None
 
@@ -31,8 +33,8 @@ def answer_about(store: Store, run_id: str, tip: str) -> str | None:
 def ask_person(store: Store, run: Run, text: str, tip: str) -> None:
     """Ask once; the run waits for the answer."""
     with store.transaction() as db:
-        # One about commits that are no longer all there is has become pointless.
-        db.execute("DELETE FROM question WHERE run = ? AND answer IS NULL AND tip <> ?", (run.id, tip))
+        # One about commits that are no longer all there is has become pointless; its number is never used again.
+        db.execute("UPDATE question SET answer = 'void' WHERE run = ? AND answer IS NULL AND tip <> ?", (run.id, tip))
         asked = db.execute("SELECT 1 FROM question WHERE run = ? AND tip = ? AND answer IS NULL", (run.id, tip))
         if asked.fetchone() is None:
             db.execute(
@@ -48,5 +50,7 @@ def answer(store: Store, asked: Question, said: str) -> None:
     with store.transaction() as db:
         done = db.execute("UPDATE question SET answer = ? WHERE number = ? AND answer IS NULL", (said, asked.number))
         if done.rowcount != 1:
-            raise RunStateError(f"{asked.id}: answered already: {question(store, asked.number).answer}")
+            known = question(store, asked.number).answer
+            why = "about commits that are no longer all there is" if known == "void" else f"answered already: {known}"
+            raise RunStateError(f"{asked.id}: {why}; `backlog-ops status` shows what is asked")
         store.say_within(db, asked.run, None, f"{asked.id}: {said}")

@@ -136,7 +136,7 @@ class Question:
     run: str
     text: str
     tip: str  # the commit that the answer is about
-    answer: str | None  # yes | no; None: not answered yet
+    answer: str | None  # yes | no | void; None: not answered yet
 
     @property
     def id(self) -> str:

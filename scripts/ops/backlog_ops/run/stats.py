@@ -12,7 +12,8 @@ from backlog_ops.run.store import Store
 
 def local_model_stats(store: Store, run_id: str) -> dict[str, Any]:
     """totalAttempts: IMPLEMENT attempts below `balanced`; successCount: those their ticket was committed from;
-    escalatedToCloud: tickets that moved from below `balanced` to it or above after a failed gate; failuresByType: by that gate.
+    escalatedToCloud: tickets that moved from below `balanced` to it or above after a failed gate; failuresByType: by
+    that gate.
     """
     attempts = successes = escalated = 0
     failures: Counter[str] = Counter()

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,9 @@ from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.errors import RunStateError
 from backlog_ops.money import ledger
 from backlog_ops.run import journal
-from backlog_ops.run.rows import Action, Event, Run, TicketState, Verdict, action_of, run_of, ticket_of
+from backlog_ops.run.rows import Action, Run, TicketState, Verdict, action_of, run_of, ticket_of
 from backlog_ops.run.steps import Step
-from backlog_ops.storage.database import connect, transaction
-from backlog_ops.storage.database_file import Connection
-
-
-def _printable(text: str) -> str:
-    """File names need not be UTF-8; what is kept about them is."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
+from backlog_ops.run.transactions import Transactions, printable
 
 NOT_FINAL = "step NOT IN ('done', 'parked')"
 
@@ -48,29 +39,8 @@ class OpenAction:
     write_set: Sequence[str] = ()
 
 
-class Store:
-    """Opens the database at `path` on first use. `clock` gives Unix seconds."""
-
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
-        self.path = path
-        self.clock = clock
-        self._local = threading.local()
-
-    @property
-    def connection(self) -> Connection:
-        """This thread's connection, for the ledger's own functions."""
-        if not hasattr(self._local, "connection"):
-            self._local.connection = connect(self.path)
-        return self._local.connection  # type: ignore[no-any-return]
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing; waits for other writers."""
-        with transaction(self.connection):
-            yield self.connection
-
-    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
-        return self.connection.execute(sql, values).fetchall()
+class Store(Transactions):
+    """The run database of a repository."""
 
     # -- runs
 
@@ -104,8 +74,10 @@ class Store:
                     "INSERT INTO ticket (run, id, path, title, text, position, step, plan, history, carried, answers,"
                     " granted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [
-                        (run.id, t.id, t.path, t.title, t.text, position, t.step.value)
-                        + (t.plan, t.history, t.carried, t.answers, t.granted)
+                        (
+                            *(run.id, t.id, t.path, t.title, t.text, position, t.step.value),
+                            *(t.plan, t.history, t.carried, t.answers, t.granted),
+                        )
                         for position, t in enumerate(tickets)
                     ],
                 )
@@ -201,13 +173,15 @@ class Store:
                 db.execute(
                     "INSERT OR REPLACE INTO verdict (run, ticket, attempt, gate, tier, passed, tree, detail, at)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (ticket.run, ticket.id, verdict.attempt, verdict.gate.value, verdict.tier.value)
-                    + (int(verdict.passed), verdict.tree, _printable(verdict.detail), self.clock()),
+                    (
+                        *(ticket.run, ticket.id, verdict.attempt, verdict.gate.value, verdict.tier.value),
+                        *(int(verdict.passed), verdict.tree, printable(verdict.detail), self.clock()),
+                    ),
                 )
             for action in closing:
                 db.execute(
                     "UPDATE action SET state = 'closed', cause = coalesce(?, cause) WHERE number = ?",
-                    (_printable(action.cause) if action.cause else None, action.number),
+                    (printable(action.cause) if action.cause else None, action.number),
                 )
             journal.settled(db, ticket.run, ticket.id)
             if said is not None:
@@ -217,7 +191,7 @@ class Store:
     @staticmethod
     def change_within(db: sqlite3.Connection, ticket: TicketState, changes: Mapping[str, Any]) -> None:
         """Write `changes` of a ticket that still stands where `ticket` says."""
-        values = [_printable(v) if isinstance(v, str) else getattr(v, "value", v) for v in changes.values()]
+        values = [printable(v) if isinstance(v, str) else getattr(v, "value", v) for v in changes.values()]
         columns = ", ".join(f"{key} = ?" for key in changes) or "step = step"
         done = db.execute(
             f"UPDATE ticket SET {columns} WHERE run = ? AND id = ? AND step = ?",
@@ -270,8 +244,10 @@ class Store:
                 db.execute(
                     "UPDATE action SET state = 'open', brief = ?, hand_in = ?, host_model = ?, worktree = ?,"
                     " write_set = ? WHERE number = ?",
-                    (str(new.brief), str(new.hand_in) if new.hand_in else None, new.host_model, str(new.worktree))
-                    + (json.dumps(list(new.write_set)), new.number),
+                    (
+                        *(str(new.brief), str(new.hand_in) if new.hand_in else None, new.host_model),
+                        *(str(new.worktree), json.dumps(list(new.write_set)), new.number),
+                    ),
                 )
             journal.settled(db, ticket.run, ticket.id)
             for line in said:
@@ -283,7 +259,7 @@ class Store:
             db.execute("UPDATE action SET write_set = ? WHERE number = ?", (json.dumps(list(paths)), action.number))
             db.execute(
                 "UPDATE ticket SET granted = ? WHERE run = ? AND id = ?",
-                (_printable(json.dumps(list(granted))), action.run, action.ticket),
+                (printable(json.dumps(list(granted))), action.run, action.ticket),
             )
             self.say_within(db, action.run, action.ticket, said)
 
@@ -382,23 +358,7 @@ class Store:
         )
         return {row["attempt"]: Tier(row["tier"]) for row in rows}
 
-    # -- events and receipts
-
-    def say(self, run_id: str, text: str, ticket: str | None = None) -> None:
-        """A line for people, in the order in which things happened."""
-        with self.transaction() as db:
-            self.say_within(db, run_id, ticket, text)
-
-    def say_within(self, db: sqlite3.Connection, run_id: str, ticket: str | None, text: str) -> None:
-        """The same inside a transaction, together with what it is about."""
-        db.execute(
-            "INSERT INTO event (run, at, ticket, text) VALUES (?, ?, ?, ?)",
-            (run_id, self.clock(), ticket, _printable(text)),
-        )
-
-    def events(self, run_id: str, after: int = 0) -> list[Event]:
-        rows = self.rows("SELECT * FROM event WHERE run = ? AND number > ? ORDER BY number", run_id, after)
-        return [Event(row["number"], row["at"], row["ticket"], row["text"]) for row in rows]
+    # -- receipts
 
     def record(self, receipt: ledger.Receipt) -> None:
         with self.transaction() as db:

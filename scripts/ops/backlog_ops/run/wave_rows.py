@@ -50,7 +50,8 @@ def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None) ->
     """
     with store.transaction() as db:
         now, last = db.execute(
-            "SELECT run.wave, coalesce(max(ticket.wave), 0) FROM run JOIN ticket ON ticket.run = run.id WHERE run.id = ?",
+            "SELECT run.wave, coalesce(max(ticket.wave), 0) FROM run JOIN ticket ON ticket.run = run.id"
+            " WHERE run.id = ?",
             (ticket.run,),
         ).fetchone()
         to_come = ticket.wave is not None and ticket.wave > now

@@ -203,7 +203,7 @@ MIGRATIONS = (
         run          TEXT NOT NULL REFERENCES run (id),
         text         TEXT NOT NULL,
         tip          TEXT NOT NULL,            -- the commit that the answer is about
-        answer       TEXT CHECK (answer IN ('yes', 'no')),
+        answer       TEXT CHECK (answer IN ('yes', 'no', 'void')),  -- void: about commits that are not all any more
         asked_at     REAL NOT NULL             -- Unix seconds
     );
     """,

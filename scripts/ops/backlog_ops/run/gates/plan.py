@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from backlog_ops.domain.gates import Gate, Tier, TicketStatus
+from backlog_ops.domain.gates import Gate, TicketStatus, Tier
 from backlog_ops.domain.plans import PLAN_SCHEMA, Plan, plan_problem
 from backlog_ops.llm.types import Prompt
 from backlog_ops.run import worktrees
