@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.usage_limits import UsageLimit
@@ -353,20 +354,19 @@ class Runs(RuleBasedStateMachine):
             assert not live and self.lab.git.worktrees() == [self.lab.top]
 
 
-def test_whatever_happens_the_rules_hold() -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
-    run_state_machine_as_test(
-        Runs,
+@pytest.mark.parametrize("number", [1, 2])
+def test_whatever_happens_the_rules_hold(number: int) -> None:
+    counted.update(dict.fromkeys(counted, 0))
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        seed(number)(type("Runs", (Runs,), {})),
         settings=settings(
-            max_examples=26,
+            max_examples=14,
             stateful_step_count=40,
             deadline=None,
-            derandomize=True,
             database=None,
             phases=[Phase.generate],
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert counted["engine steps"] >= LEAST_STEPS, counted
+    assert counted["engine steps"] >= LEAST_STEPS / 2, counted

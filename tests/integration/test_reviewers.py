@@ -14,10 +14,9 @@ from backlog_ops.cli.main import main
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.verdicts import VERDICT_SCHEMA
 from backlog_ops.run.hand_ins import MAX_BYTES, read_json
-from backlog_ops.run.rows import Action
 from backlog_ops.run.steps import Step
 from tests.support.hand_driven import HandDriven, brief_of, several, worktree_of
-from tests.support.lab import APPROVED, REJECTED, Lab
+from tests.support.lab import APPROVED, REJECTED
 
 NOTE = {"severity": "low", "file": "src/T-1.txt", "line": 1, "quote": "T-1 1", "confidence": 90, "text": "a note"}
 
@@ -63,7 +62,7 @@ def test_nothing_is_committed_before_the_last_one_has_approved(tmp_path):
     answer(driven, "b", {**APPROVED, "findings": [NOTE]})
     assert driven.state().step is Step.DONE
     approved = "a: approved (0 notes); b: approved (1 notes); c: approved (0 notes)"
-    assert [line for line in driven.told if line.startswith("REVIEW ")][0].endswith(approved)
+    assert next(line for line in driven.told if line.startswith("REVIEW ")).endswith(approved)
 
 
 def test_one_that_rejects_outweighs_all_that_approve(tmp_path):
@@ -201,7 +200,7 @@ def test_a_change_too_large_to_be_reviewed_fails_before_anybody_is_asked(tmp_pat
     driven.play_until(Gate.IMPLEMENT)
     driven.play()
     assert driven.waiting()[0].gate is Gate.IMPLEMENT
-    assert "(reviewPipeline.maxPackageBytes 20000)" in [line for line in driven.told if "REVIEW failed" in line][0]
+    assert "(reviewPipeline.maxPackageBytes 20000)" in next(line for line in driven.told if "REVIEW failed" in line)
     driven.play_until(Gate.REVIEW)
     assert asked(driven) == ["a", "b"]
 
@@ -259,7 +258,10 @@ HAND_INS: dict[str, tuple[Callable[[Path], object], str]] = {
     "nested too deep": (lambda path: path.write_text("[" * 100_000), "is not JSON"),
     "two objects": (lambda path: path.write_text("{}{}"), "is not JSON"),
     "no number": (lambda path: path.write_text('{"verdict": NaN}'), "verdict"),
-    "wrong schema": (lambda path: path.write_text('{"verdict": "APPROVED", "findings": 3}'), "findings: 3 is not"),
+    "wrong schema": (
+        lambda path: path.write_text('{"verdict": "CHANGES_REQUESTED", "findings": 3}'),
+        "findings: 3 is not",
+    ),
     "one key too many": (lambda path: path.write_text('{"verdict": "X", "findings": [], "ok": true}'), "verdict.json"),
     "FIFO": (os.mkfifo, "verdict.json is missing"),
     "folder": (lambda path: path.mkdir(), "verdict.json is missing"),
@@ -276,7 +278,7 @@ def test_what_is_no_verdict_is_said_in_one_line(tmp_path, make, said):
     assert said in (problem or "") and "\n" not in (problem or "")
 
 
-def test_a_hand_in_that_cannot_be_read_by_anybody_is_no_verdict(tmp_path, monkeypatch):
+def test_a_hand_in_that_nobody_can_read_does_not_hold_the_engine(tmp_path):
     driven = reviewed_by(tmp_path)
     (action,) = driven.waiting()
     os.mkfifo(Path(action.hand_in or ""))

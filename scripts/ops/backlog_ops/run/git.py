@@ -33,6 +33,7 @@ PLAIN_DIFF = (
 )
 BINARY_PROBE_BYTES = 8_000  # as git itself decides
 LOCK_TRIES = 3
+KEPT_OUTPUT_LINES = 80  # of a git that failed, its hooks included
 MOST_NESTED = 100
 _THE_MACHINES_SIGNALS: dict[int, str] = {
     signal.SIGKILL: "perhaps for want of memory; free some",
@@ -44,7 +45,9 @@ _RUNS_HOOKS = frozenset({"checkout", "commit", "rebase", "worktree"})
 
 
 class GitError(RepositoryError):
-    """git answered with a non-zero exit code; the message holds the first line it printed."""
+    """git answered with a non-zero exit code; the message holds the first line it printed, `output` the last ones."""
+
+    output = ""
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -86,8 +89,7 @@ class Git:
         if done.returncode != 0:
             self._blame_the_machine(verb, done, check)
             if check:
-                said = _said(done).splitlines()
-                raise GitError(f"git {verb}: {said[0] if said else f'exit {done.returncode}'}", said[1:6])
+                raise _failed(verb, done)
         return done
 
     def _once(
@@ -275,6 +277,13 @@ class Git:
     def worktrees(self) -> list[Path]:
         lines = self.text("worktree", "list", "--porcelain").splitlines()
         return [Path(line[len("worktree ") :]) for line in lines if line.startswith("worktree ")]
+
+
+def _failed(verb: str, done: subprocess.CompletedProcess[bytes]) -> GitError:
+    said = _said(done).splitlines()
+    error = GitError(f"git {verb}: {said[0] if said else f'exit {done.returncode}'}", said[1:6])
+    error.output = "\n".join(said[-KEPT_OUTPUT_LINES:])
+    return error
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:

@@ -1,6 +1,6 @@
-"""Run state as typed rows over SQLite: the only module that knows the tables of runs, tickets and actions.
+"""Run state as typed rows over SQLite: runs, tickets, actions, verdicts. Every method is one transaction.
 
-Every method is one transaction. Connections belong to a thread; the file to any number of processes.
+Beside it: journal.py (what was begun), wave_rows.py, questions.py, agent_rows.py.
 """
 
 from __future__ import annotations

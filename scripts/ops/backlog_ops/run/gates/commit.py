@@ -42,10 +42,10 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
 
 def _refused(ctx: Context, git: Git, ticket: TicketState, error: GitError) -> None:
     """A hook that mended files: judge them again, once. One that said no: a failed gate. No hook: a person's matter."""
-    said = "\n".join([error.message, *error.details])
     if not git.has_commit_hooks():
-        park(ctx, ticket, f"git could not commit: {said}")
+        park(ctx, ticket, f"git could not commit: {'; '.join([error.message, *error.details])}")
         return
+    said = error.output or error.message
     tree = worktrees.snapshot(ctx, git.folder)
     strays = outside(git.paths_between(ticket.approved_tree or "", tree), allowed_paths(ctx, ticket))
     git.restore(ticket.approved_tree or "", strays)
