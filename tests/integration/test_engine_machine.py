@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -285,10 +285,8 @@ class Runs(RuleBasedStateMachine):
     def next_run(self) -> None:
         closing.clean(self.ctx)
         self.base = self.lab.git.commit_of("main")
-        try:
+        with suppress(FindingsError):  # nothing is left to do
             self.run_id = open_run(self.ctx, [], None).id
-        except FindingsError:
-            pass  # nothing is left to do
 
     # -- what must always hold
 
