@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import pytest
 
 from backlog_ops.domain.gates import Gate
+from backlog_ops.errors import SurroundingsError
 from backlog_ops.run import engine
 from backlog_ops.run.engine import work
 from backlog_ops.run.journal import MOST_CUTS
@@ -106,6 +108,15 @@ def test_a_step_that_was_stopped_in_good_order_is_no_cut(cut):
         cut.before = ctx.stopping.set
         work(ctx, cut.driven.run_id, 1, None)
     assert cut.rows() == ["stopped"] * times
+    assert cut.driven.works().state().step is Step.REVIEW
+
+
+def test_a_machine_that_does_not_let_it_go_on_is_no_cut(cut):
+    full = str(cut.driven.lab.top / ".git" / "objects")
+    cut.left, cut.at, cut.error = 2 * MOST_CUTS, Step.LINT, lambda: OSError(errno.ENOSPC, "No space left", full)
+    for _ in range(2 * MOST_CUTS):
+        with pytest.raises(SurroundingsError, match="No space left"):
+            work(cut.driven.lab.context(), cut.driven.run_id, 1, None)
     assert cut.driven.works().state().step is Step.REVIEW
 
 

@@ -9,9 +9,10 @@ import pytest
 from backlog_ops.cli.main import main
 from backlog_ops.domain.gates import Gate
 from backlog_ops.run.hand_over import hand_over
+from backlog_ops.run.steering import retry
 from backlog_ops.run.steps import Step
 from tests.support.hand_driven import HandDriven, brief_of, land, several
-from tests.support.lab import Lab
+from tests.support.lab import APPROVED, Lab
 
 ASK = {"backlog": {"askBeforeMerge": True}}
 MANY = "".join(f"{number}\n" for number in range(1, 21))
@@ -82,18 +83,15 @@ def test_status_shows_the_question_that_is_open(tmp_path, monkeypatch, capsys):
     assert f"asks: q1: {question} `backlog-ops submit q1 --answer yes` or no" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "said"),
-    [
+def test_only_an_open_question_can_be_answered(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(HandDriven.begin(several(tmp_path, config=ASK)).play_all().lab.top)
+    for words, code, said in (
         (["q1"], 2, "q1: a question is answered with --answer yes or --answer no"),
         (["q7", "--answer", "yes"], 1, "q7: unknown; `backlog-ops status` shows the open question"),
         (["a1", "--answer", "yes"], 2, "a1: --answer is for questions; they look like q1"),
-    ],
-)
-def test_only_an_open_question_can_be_answered(tmp_path, monkeypatch, capsys, words, code, said):
-    monkeypatch.chdir(HandDriven.begin(several(tmp_path, config=ASK)).play_all().lab.top)
-    assert main(["submit", *words]) == code
-    assert said in capsys.readouterr().err
+    ):
+        assert main(["submit", *words]) == code
+        assert said in capsys.readouterr().err
 
 
 def test_a_question_is_answered_once(tmp_path, monkeypatch, capsys):
@@ -111,6 +109,32 @@ def test_an_answer_about_an_older_tip_does_not_count(tmp_path, monkeypatch):
     assert (driven.run.state, driven.lab.log()) == ("open", ["start"])
     (asked,) = hand_over(driven.ctx, driven.run, 1)["actions"]
     assert (asked["id"], asked["question"]) == ("q2", f"merge 2 commits of run {driven.run_id} into main?")
+
+
+def parked_beside_a_question(folder: Path) -> HandDriven:
+    """T-2 is done and the person is asked; T-1 is parked."""
+    lab = several(folder, "T-1", "T-2", config=ASK)
+    lab.agents.verdict = lambda ticket, _attempt: b"no" if ticket == "T-1" else APPROVED
+    driven = HandDriven.begin(lab).play_all()
+    lab.agents.verdict = lambda *_: APPROVED
+    return driven
+
+
+def test_a_ticket_that_is_retried_while_a_question_waits_is_handed_out(tmp_path):
+    driven = parked_beside_a_question(tmp_path)
+    retry(driven.ctx, ["T-1"])
+    (action,) = hand_over(driven.works().ctx, driven.run, 1)["actions"]
+    assert (action["do"], action["ticket"], action["gate"]) == ("agent", "T-1", "REVIEW")
+
+
+def test_the_answer_about_all_commits_ends_the_run_though_an_older_question_was_never_answered(tmp_path, monkeypatch):
+    driven = parked_beside_a_question(tmp_path)
+    retry(driven.ctx, ["T-1"])
+    driven.works().play_all()
+    monkeypatch.chdir(driven.lab.top)
+    main(["submit", "q2", "--answer", "yes"])
+    assert hand_over(driven.works().ctx, driven.run, 1)["actions"][0]["do"] == "done"
+    assert len(driven.lab.log()) == 3
 
 
 def test_a_base_branch_that_moved_on_before_the_answer_is_not_touched(tmp_path, monkeypatch):
@@ -152,6 +176,18 @@ def test_a_conflict_parks_with_the_file_and_changes_nothing(tmp_path):
     assert driven.lab.git.commit_of("main") == tip  # delivered as it was
     assert driven.lab.git.file_at(f"refs/backlog/{driven.run_id}/T-1", "src/readme.txt") == b"mine\n"
     assert driven.lab.git.text("status", "--porcelain") == ""
+
+
+def test_an_attempt_after_a_conflict_that_changes_nothing_is_not_committed(tmp_path):
+    driven = HandDriven.begin(several(tmp_path, "T-1", "T-2"))
+    changing_readme(driven.lab, "mine\n")
+    driven.play_until(Gate.REVIEW)
+    land(driven.lab, "src/readme.txt", "theirs\n")
+    driven.play()
+    assert retry(driven.ctx, ["T-1"]) == ["T-1: taken up again at prepare"]
+    driven.lab.agents.implement = lambda *_: None
+    driven.works().play()
+    assert driven.told[-2] == "LINT failed: the attempt changed nothing"
 
 
 def test_on_a_base_that_moved_the_checks_run_again(tmp_path):

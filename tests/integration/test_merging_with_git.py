@@ -43,9 +43,9 @@ def test_a_hook_that_asks_somebody_is_not_waited_for(tmp_path, source):
 
 
 def test_a_hook_that_does_not_end_is_ended(tmp_path):
-    lab = several(tmp_path, config={"qualityGates": {"testCommand": ["true"], "timeoutSeconds": 1}})
+    lab = several(tmp_path, config={"qualityGates": {"testCommand": ["true"], "timeoutSeconds": 2}})
     hook(lab, "pre-commit", "sleep 60")
-    assert "git commit: no end after 1 s; a hook or a passphrase that waits?" in brief_of(committed(lab).waiting()[0])
+    assert "git commit: no end after 2 s; a hook or a passphrase that waits?" in brief_of(committed(lab).waiting()[0])
 
 
 def test_a_hook_that_formats_and_commits_at_once_is_judged_again(tmp_path):
@@ -95,6 +95,20 @@ def test_hooks_are_found_where_the_repository_says_they_are(tmp_path):
     path.rename(tmp_path / "pre-commit")
     lab.git.run("config", "core.hooksPath", str(tmp_path))
     assert "elsewhere" in brief_of(committed(lab).waiting()[0])
+
+
+def test_what_a_hook_smuggles_into_a_rebased_commit_does_not_land(tmp_path):
+    lab = several(tmp_path)
+    amend = "echo x >extra.txt && git add extra.txt && git commit -q --amend --no-edit"
+    hook(lab, "post-rewrite", f'[ "$1" = rebase ] || exit 0; {amend}')
+    driven = HandDriven.begin(lab)
+    driven.play_until(Gate.REVIEW)
+    tip = land(lab, "src/later.txt", "later\n")
+    driven.play_all()
+    assert driven.state().reason == (
+        "refused to merge: it would change extra.txt, which is not among the ticket's files"
+    )
+    assert lab.git.commit_of("main") == tip
 
 
 # -- message and signature
@@ -198,6 +212,26 @@ def test_a_repository_elsewhere_in_the_worktree_is_put_back(tmp_path):
     lab.agents.implement = implement
     assert HandDriven.begin(lab).play_all().state().step is Step.DONE
     assert "inner" not in lab.git.text("ls-tree", "--name-only", "main")
+
+
+def test_a_repository_without_a_commit_stands_in_nobodys_way(tmp_path):
+    lab = several(tmp_path)
+
+    def implement(worktree: Path, ticket: str, attempt: int) -> None:
+        write_own_file(worktree, ticket, attempt)
+        lab.git.run("init", "-q", str(worktree / "inner"))
+
+    lab.agents.implement = implement
+    assert HandDriven.begin(lab).play_all().state().step is Step.DONE
+
+
+def test_a_repository_is_seen_though_the_person_wants_to_see_none(tmp_path):
+    lab = several(tmp_path, affected_files=["src"])
+    lab.git.run("config", "diff.ignoreSubmodules", "all")
+    lab.agents.implement = lambda worktree, *_: a_repository(lab, worktree / "src" / "inner") and None
+    driven = HandDriven.begin(lab)
+    driven.play_until(Gate.IMPLEMENT)
+    assert "LINT failed: src/inner is a repository of its own" in driven.play().told
 
 
 # -- never by force

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from backlog_ops.run.steps import Step
 from tests.support.fake_claude import fake_claude, result
 from tests.support.hand_driven import several
 from tests.support.lab import Lab
-from tests.support.parent_session import until
+from tests.support.parent_session import LIMIT_SECONDS, until
 
 NOW = 1_790_000_000.0
 HOUR = 3_600.0
@@ -146,20 +147,24 @@ def test_the_step_that_a_limit_meets_is_not_counted_as_a_death(tmp_path):
 def test_the_agent_of_another_ticket_that_is_at_work_is_not_lost(tmp_path):
     limited = Limited(several(tmp_path, "T-1", "T-2"))
     limited.meets = lambda action: (action.ticket, action.gate) == ("T-1", Gate.PLAN)
+    at_work = threading.Event()
 
-    def implement_after_the_pause(ctx: Context, action: Action) -> str | None:
-        if action.ticket == "T-2":
+    def agents(ctx: Context, action: Action) -> str | None:
+        """T-2's first agent begins before the limit is met, and ends after it."""
+        if action.ticket == "T-2" and not at_work.is_set():
+            at_work.set()
             until(lambda: limited.run.paused_until is not None)
+        assert at_work.wait(LIMIT_SECONDS)
         return limited.agents(ctx, action)
 
-    work(limited.ctx, limited.run_id, 2, implement_after_the_pause)
+    work(limited.ctx, limited.run_id, 2, agents)
     handed_in = limited.ctx.store.actions(limited.run_id, "handed-in")
     assert [(action.ticket, action.gate) for action in handed_in] == [("T-2", Gate.PLAN)]
     limited.clock.now += HOUR
     limited.works()
     assert {state(limited, ticket).step for ticket in ("T-1", "T-2")} == {Step.DONE}
     plans = [action.ticket for action in limited.lab.agents.seen if action.gate is Gate.PLAN]
-    assert sorted(plans) == ["T-1", "T-2"]
+    assert plans == ["T-2", "T-1"]
 
 
 def test_one_of_two_reviewers_meets_a_limit_and_the_other_one_is_not_asked_again(tmp_path):

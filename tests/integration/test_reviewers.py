@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from backlog_ops.cli.main import main
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.verdicts import VERDICT_SCHEMA
 from backlog_ops.run.hand_ins import MAX_BYTES, read_json
+from backlog_ops.run.steering import park_ticket, retry
 from backlog_ops.run.steps import Step
 from tests.support.hand_driven import HandDriven, brief_of, several, worktree_of
 from tests.support.lab import APPROVED, REJECTED
@@ -134,6 +136,24 @@ def test_files_that_change_while_they_are_reviewed_are_not_the_approved_ones(tmp
     assert "REVIEW failed: not the tree of LINT" in driven.told
 
 
+def test_an_approval_of_an_earlier_attempt_does_not_count_after_a_retry(tmp_path):
+    driven = reviewed_by(tmp_path, "a", "b")
+    answer(driven, "a")
+    park_ticket(driven.ctx, "T-1", "later")
+    shutil.rmtree(worktree_of(driven))
+    retry(driven.ctx, ["T-1"])  # from the beginning: its worktree is gone
+    driven.works().play_until(Gate.REVIEW)
+    assert asked(driven) == ["a", "b"]
+
+
+def test_an_approval_from_before_the_ticket_was_parked_counts_where_nothing_has_changed(tmp_path):
+    driven = reviewed_by(tmp_path, "a", "b")
+    answer(driven, "a")
+    park_ticket(driven.ctx, "T-1", "later")
+    retry(driven.ctx, ["T-1"])
+    assert asked(driven.works()) == ["b"]
+
+
 # -- tiers and receipts
 
 
@@ -208,17 +228,18 @@ def test_a_change_too_large_to_be_reviewed_fails_before_anybody_is_asked(tmp_pat
 # -- what they hand in
 
 
-@pytest.mark.parametrize(
-    "file", ["../../../../../outside.txt", "/etc/hosts", "src/link.txt", ".git", "src", "SRC/T-1.txt", "src\\T-1.txt"]
-)
-def test_only_a_file_of_the_reviewed_tree_can_be_cited(tmp_path, file):
+def test_only_a_file_of_the_reviewed_tree_can_be_cited(tmp_path):
     lab = several(tmp_path)
     (lab.top / "src" / "link.txt").symlink_to("/etc/hosts")
     lab.commit("a link")
-    driven = HandDriven.begin(lab)
-    driven.play_until(Gate.REVIEW)
-    answer(driven, "reviewer", {**APPROVED, "findings": [{**NOTE, "file": file, "quote": "localhost"}]})
-    assert any("citation does not hold" in line for line in driven.told)
+    cited = ["../../../../../outside.txt", "/etc/hosts", "src/link.txt"]
+    lab.agents.verdict = lambda _ticket, attempt: {
+        **APPROVED,
+        "findings": [{**NOTE, "file": cited[attempt - 1], "quote": "localhost"}],
+    }
+    driven = HandDriven.begin(lab).play_all()
+    told = [line for line in driven.told if line.startswith("REVIEW failed: citation does not hold: ")]
+    assert [file in line for file, line in zip(cited, told, strict=True)] == [True] * 3
 
 
 def test_a_hand_in_with_windows_line_ends_and_a_byte_order_mark_is_read(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,18 @@ import pytest
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.run import agent_rows
-from backlog_ops.run.session_agents import GIVE_UP_SECONDS, QUIET_SECONDS, book, watch, wrong_model
+from backlog_ops.run.session_agents import (
+    GIVE_UP_SECONDS,
+    QUIET_SECONDS,
+    book,
+    note_end,
+    turn_limit,
+    watch,
+    wrong_model,
+)
 from backlog_ops.run.steps import Step
 from backlog_ops.storage.config_file import load_prices
+from backlog_ops.storage.locations import PLUGIN_ROOT
 from tests.support.hook_events import HAIKU, OPUS, SONNET, Host, Stage, answer, append, finish, go_on, timestamp
 from tests.support.parent_session import Parent
 
@@ -507,3 +517,124 @@ def test_a_file_that_one_at_work_has_written_is_not_picked_up_before_its_end(tmp
     stage.agent.ends(SONNET)
     assert asked(stage.parent, stage.host)["actions"][0]["do"] == "done"
     assert Path(stage.parent.lab.top / "src" / "T-1.txt").is_file()
+
+
+# -- turn limits
+
+
+AGENTS = sorted(file.stem for file in (PLUGIN_ROOT / "agents").glob("*.md"))
+MOST = {Gate.PLAN: turn_limit("scribe"), Gate.IMPLEMENT: turn_limit("implementer"), Gate.REVIEW: turn_limit("reviewer")}
+
+
+def cause(gate):
+    return f"its limit of {MOST[gate]} turns was reached"
+
+
+def takes_a_turn(agent, model=HAIKU, done=True):
+    """It asks for a tool, and has its result when that is `done`."""
+    call = {"type": "tool_use", "id": f"toolu_of_{time.monotonic_ns()}", "name": "Read", "input": {}}
+    agent.write({"type": "assistant", "message": {**answer(model, "tool_use"), "content": [call]}})
+    if done:
+        result = {"type": "tool_result", "tool_use_id": call["id"], "content": "there"}
+        agent.write({"type": "user", "message": {"role": "user", "content": [result]}})
+
+
+def goes_on(agent, gate, but=0):
+    """It uses up its turns, `but` for some."""
+    for _ in range(MOST[gate] - but):
+        takes_a_turn(agent, SONNET if gate is Gate.REVIEW else HAIKU)
+
+
+def first_action(stage):
+    return stage.parent.ctx.store.action(int(stage.action["id"][1:]))
+
+
+def in_the_foreground(stage):
+    stage.host.hook("returned", stage.agent.returned())
+
+
+def in_the_background(stage):
+    stage.host.hook("woken", stage.host.prompt(stage.agent.notification()))
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_agent_has_a_turn_limit_whatever_its_tier(name):
+    assert turn_limit(name) == turn_limit(name.removesuffix("-frontier"))
+    assert turn_limit(name) is not None
+
+
+@pytest.mark.parametrize("ends", [in_the_foreground, in_the_background])
+def test_an_implementer_that_its_turn_limit_has_cut_off_has_failed(stage, ends):
+    goes_on(stage.agent, Gate.IMPLEMENT)
+    ends(stage)
+    assert first_action(stage).cause == cause(Gate.IMPLEMENT)
+    (action,) = asked(stage.parent, stage.host)["actions"]
+    assert (action["gate"], action["attempt"]) == ("IMPLEMENT", 2)
+
+
+def test_a_file_of_one_that_its_turn_limit_has_cut_off_is_not_taken(tmp_path):
+    """It was complete, but its author had not said so."""
+    stage = Stage.set(tmp_path, Gate.REVIEW)
+    stage.parent.play(stage.action)
+    goes_on(stage.agent, Gate.REVIEW)
+    in_the_background(stage)
+    assert first_action(stage).cause == cause(Gate.REVIEW)
+    (action,) = asked(stage.parent, stage.host)["actions"]
+    assert (action["gate"], action["id"] != stage.action["id"]) == ("REVIEW", True)
+
+
+def test_a_plan_that_its_turn_limit_has_cut_off_parks_the_ticket_with_the_cause(tmp_path):
+    stage = Stage.set(tmp_path, Gate.PLAN)
+    goes_on(stage.agent, Gate.PLAN)
+    in_the_foreground(stage)
+    assert stage.parent.lab.states()["T-1"].reason == f"no usable plan: {cause(Gate.PLAN)}"
+
+
+def test_one_that_had_handed_in_before_its_limit_has_not_failed(stage):
+    finish(stage.parent, stage.action)
+    goes_on(stage.agent, Gate.IMPLEMENT)
+    in_the_foreground(stage)
+    assert first_action(stage).cause is None
+    assert stage.parent.lab.states()["T-1"].step is Step.REVIEW
+
+
+def test_one_that_says_its_last_word_in_its_last_turn_has_not_failed(stage):
+    goes_on(stage.agent, Gate.IMPLEMENT, but=1)
+    stage.agent.ends()
+    in_the_foreground(stage)
+    assert first_action(stage).cause is None
+
+
+@pytest.mark.parametrize("event", ["stopped", "handed_back"])
+def test_one_whose_end_is_told_as_its_own_was_not_cut_off(stage, event):
+    """Hosts tell it of those alone that end by themselves."""
+    goes_on(stage.agent, Gate.IMPLEMENT)
+    stage.host.hook("stopped", getattr(stage.agent, event)())
+    assert first_action(stage).cause is None
+
+
+def test_the_last_lines_of_a_transcript_may_come_after_the_word_of_its_end(stage):
+    goes_on(stage.agent, Gate.IMPLEMENT, but=1)
+    late = threading.Timer(0.1, takes_a_turn, [stage.agent])
+    late.start()
+    (row,) = rows(stage.parent)
+    note_end(stage.parent.ctx, row)
+    assert first_action(stage).cause == cause(Gate.IMPLEMENT)
+    late.join()
+
+
+def test_a_limit_is_seen_in_the_files_where_no_hook_tells_of_it(unguarded):
+    goes_on(unguarded.agent, Gate.IMPLEMENT)
+    unguarded.agent.ends(None)
+    (action,) = asked(unguarded.parent, unguarded.host)["actions"]
+    assert (action["gate"], action["attempt"]) == ("IMPLEMENT", 2)
+
+
+def test_one_of_an_older_host_is_cut_off_when_its_last_turn_has_rested(older):
+    goes_on(older.agent, Gate.IMPLEMENT, but=1)
+    late = replace(older.parent.ctx, clock=much_later)
+    takes_a_turn(older.agent, done=False)
+    assert len(watch(late, older.parent.run)) == 1
+    goes_on(older.agent, Gate.IMPLEMENT, but=MOST[Gate.IMPLEMENT] - 1)
+    assert watch(late, older.parent.run) == []
+    assert first_action(older).cause == cause(Gate.IMPLEMENT)

@@ -12,13 +12,15 @@ from backlog_ops.cli.main import main
 from backlog_ops.domain.gates import Gate
 from backlog_ops.errors import FindingsError, RunStateError, UsageError
 from backlog_ops.run import closing
+from backlog_ops.run.requests import request
 from backlog_ops.run.steering import park_ticket, retry
 from backlog_ops.run.steps import Step
-from tests.support.hand_driven import HandDriven, brief_of, several, worktree_of
+from tests.support.hand_driven import QUICK, HandDriven, brief_of, several, worktree_of
 from tests.support.lab import APPROVED, REJECTED, Lab, ticket_text
 
 FOUND = {"severity": "high", "file": "src/readme.txt", "line": 1, "quote": "hello", "confidence": 90, "text": "says hi"}
 ONE_A_WAVE = {"backlog": {"maxSlots": 1}}
+CHAIN = {"T-1": {}, "T-2": {"depends_on": ["T-1"]}, "T-3": {"depends_on": ["T-2"]}}
 
 
 @pytest.fixture
@@ -215,6 +217,28 @@ def test_the_escalation_is_told_once_and_counted_once_however_often_a_ticket_is_
     assert f'"stats": {{"localModelStats": {counted}}}' in capsys.readouterr().out
 
 
+def test_a_ticket_that_waited_for_its_wave_goes_back_to_it_and_what_needs_it_follows(tmp_path):
+    lab = Lab.make(
+        tmp_path / "repo",
+        {f"{name}.md": ticket_text(name, **after) for name, after in CHAIN.items()},
+        QUICK,
+    )
+    driven = HandDriven.begin(lab)
+    park_ticket(driven.ctx, "T-2", "later")
+    retry(driven.ctx, ["T-2"])
+    assert driven.play_all().run.state == "done"
+    assert [(state.wave, state.step) for state in lab.states().values()] == [(n, Step.DONE) for n in (1, 2, 3)]
+
+
+def test_tickets_are_taken_up_in_the_order_of_their_waves_however_they_are_named(tmp_path):
+    lab = several(tmp_path, "T-1", "T-2", "T-3", config=ONE_A_WAVE)
+    driven = unreadable(HandDriven.begin(lab))
+    park_ticket(driven.ctx, "T-2", "later")
+    driven.works().play_until(Gate.PLAN, "T-3")
+    retry(driven.ctx, ["T-2", "T-1"])
+    assert (driven.state("T-1").wave, driven.state("T-2").wave) == (4, 5)
+
+
 # -- retry after the end of the run
 
 
@@ -260,6 +284,48 @@ def test_work_that_no_longer_fits_is_left_out_as_a_whole(tmp_path):
     assert new.play_all().state().step is Step.DONE
 
 
+def test_an_implementer_whose_earlier_work_did_not_fit_is_told_so(tmp_path):
+    lab = several(tmp_path)
+    lab.agents.plan_files = lambda _ticket: [("src/readme.txt", "modify")]
+    lab.agents.implement = lambda worktree, *_: (worktree / "src" / "readme.txt").write_text("mine\n") and None
+    ended(HandDriven.begin(lab))
+    lab.write("src/readme.txt", "theirs\n")
+    lab.commit("by hand")
+    retry(lab.context(), ["T-1"])
+    (action,) = HandDriven.going_on(lab).waiting()
+    assert "Its work does not fit the code any more" in brief_of(action)
+    assert "The worktree holds the work" not in brief_of(action)
+
+
+@pytest.mark.parametrize("setting", ["diff.noprefix", "diff.mnemonicPrefix", "core.autocrlf"])
+def test_work_is_carried_over_whatever_the_persons_settings_are(tmp_path, setting):
+    driven = HandDriven.begin(several(tmp_path))
+    driven.lab.git.run("config", setting, "true")
+    retry(ended(driven).context(), ["T-1"])
+    assert (worktree_of(HandDriven.going_on(driven.lab)) / "src" / "T-1.txt").read_text() == "T-1 1\n"
+
+
+def test_work_in_files_that_were_granted_is_carried_over_too(tmp_path):
+    driven = HandDriven.begin(several(tmp_path))
+    action = driven.play_until(Gate.IMPLEMENT)
+    request(driven.ctx, action, ["src/more.txt"])
+    (worktree_of(driven) / "src" / "more.txt").write_text("more\n")
+    retry(ended(driven).context(), ["T-1"])
+    assert HandDriven.going_on(driven.lab).play_all().run.state == "done"
+    assert driven.lab.git.file_at("main", "src/more.txt") == b"more\n"
+
+
+def test_what_an_earlier_run_kept_survives_a_run_that_could_not_even_prepare(tmp_path):
+    lab = several(tmp_path, config={"worktree": {"setupCommand": ["test", "!", "-e", str(tmp_path / "no")]}})
+    ended(HandDriven.begin(lab))
+    (tmp_path / "no").touch()
+    retry(lab.context(), ["T-1"])
+    assert "setupCommand failed" in (HandDriven.going_on(lab).state().reason or "")
+    (tmp_path / "no").unlink()
+    retry(lab.context(), ["T-1"])
+    assert (worktree_of(HandDriven.going_on(lab)) / "src" / "T-1.txt").read_text() == "T-1 1\n"
+
+
 def test_several_tickets_of_an_ended_run_go_on_in_one_new_run(tmp_path):
     lab = several(tmp_path, "T-1", "T-2")
     lab.agents.verdict = lambda *_: b"no"
@@ -290,3 +356,15 @@ def test_a_ticket_that_the_person_has_blocked_is_not_taken_up(tmp_path, monkeypa
         retry(lab.context(), ["T-1"])
     assert list(refused.value.details) == ["T-1: blocked: its status says so"]
     assert lab.context().store.open_run() is None
+
+
+def test_of_several_tickets_only_those_that_are_taken_up_are_said_to_be(tmp_path, monkeypatch):
+    lab = several(tmp_path, "T-1", "T-2")
+    lab.agents.verdict = lambda *_: b"no"
+    HandDriven.begin(lab).play_all()
+    monkeypatch.chdir(lab.top)
+    main(["park", "T-2", "--write"])
+    lab.commit("blocked")
+    said = retry(lab.context(), ["T-1", "T-2"])
+    run = lab.context().open_run()
+    assert said == [f"T-1: taken up again in run {run.id}", "T-2: left out: blocked: its status says so"]

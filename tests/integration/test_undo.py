@@ -87,6 +87,16 @@ def test_an_undone_ticket_can_be_retried_in_the_open_run(tmp_path):
     assert driven.play_all("T-1").state().step is Step.DONE
 
 
+def test_an_undone_ticket_may_be_done_the_same_way_again(tmp_path):
+    driven = HandDriven.begin(several(tmp_path, "T-1", "T-2"))
+    driven.lab.agents.implement = lambda worktree, *_: (worktree / "src" / "T-1.txt").write_text("the same\n") and None
+    driven.play_all("T-1")
+    undo(driven.ctx, "T-1")
+    retry(driven.ctx, ["T-1"])
+    assert driven.works().play_all("T-1").state().step is Step.DONE
+    assert driven.state().fails == 0
+
+
 def test_an_undone_ticket_is_taken_up_by_the_next_run(done):
     undo(done.context(), "T-1")
     assert HandDriven.begin(done).play_all().state().step is Step.DONE

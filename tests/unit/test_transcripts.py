@@ -258,12 +258,57 @@ def test_a_line_that_is_cut_waits_for_its_rest(write):
     assert [call.message_id for call in seen.calls] == ["m1"]
 
 
+# -- turns
+
+
+def asks(message_id, *calls, tool="Read"):
+    """The lines of an answer with these tool calls, one a block."""
+    for call in calls:
+        line = assistant(message_id)
+        line["message"]["content"] = [{"type": "tool_use", "id": call, "name": tool, "input": {}}]
+        yield line
+
+
+def result(call):
+    return user([{"type": "tool_result", "tool_use_id": call, "content": "there"}])
+
+
+def test_an_answer_that_used_tools_and_has_all_their_results_is_a_turn(write):
+    two = [*asks("m1", "t1", "t2"), result("t2"), result("t1"), *asks("m2", "t3"), result("t3")]
+    assert read_transcript(write(user(), *two)).turns == 2
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [assistant("m1", stop_reason="end_turn")],
+        [assistant("m1"), user("go on")],
+        [*asks("m1", "t1")],
+        [*asks("m1", "t1", "t2"), result("t1")],
+        [*asks("m1", "t1"), result("t2")],
+        [*asks("m1", "t1", tool="SubagentHandback"), result("t1")],
+    ],
+    ids=["words", "an answer to words", "no result yet", "a result is missing", "another's result", "its last word"],
+)
+def test_nothing_else_is_a_turn(write, lines):
+    assert read_transcript(write(user(), *lines)).turns == 0
+
+
+def test_a_sub_agent_was_cut_when_it_has_used_up_its_turns_and_has_not_said_its_last_word(write):
+    lines = [user(), *asks("m1", "t1"), result("t1"), *asks("m2", "t2"), result("t2")]
+    seen = read_transcript(write(*lines))
+    assert [limit for limit in (None, 1, 2, 3) if seen.was_cut(limit)] == [1, 2]
+    assert not read_transcript(write(*lines, assistant("m3", stop_reason="end_turn"))).was_cut(2)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["id", "model", "usage", "content", "text", "stop_reason"]), inner, max_size=4
+            st.sampled_from(["id", "model", "usage", "content", "text", "stop_reason", "type", "tool_use_id"]),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=9,

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from backlog_ops.cli import printing
 from backlog_ops.cli.opening import open_context
@@ -14,7 +15,7 @@ from backlog_ops.errors import EXIT_BUDGET, EXIT_FINDINGS, EXIT_INTERRUPTED, EXI
 from backlog_ops.run import closing
 from backlog_ops.run.claude_agents import ClaudeAgents
 from backlog_ops.run.context import Context
-from backlog_ops.run.driver_lock import CLEAN, RUN, driving, holder
+from backlog_ops.run.driver_lock import CLEAN, RUN, WORKER, driving, holder
 from backlog_ops.run.engine import work
 from backlog_ops.run.opening import open_run
 from backlog_ops.run.pauses import clock_time
@@ -30,6 +31,7 @@ WAIT_POLL_SECONDS = 1.0
 def run(args: argparse.Namespace) -> int:
     ctx = open_context()
     agents = ClaudeAgents(ctx)
+    _wait_for_worker(ctx)
     with driving(ctx.state_folder, RUN):
         closing.tidy(ctx)
         current = ctx.store.open_run()
@@ -58,6 +60,16 @@ def run(args: argparse.Namespace) -> int:
     if any(reason.startswith("budget:") for reason in reasons):
         return EXIT_BUDGET
     return EXIT_FINDINGS if reasons or closing.is_undelivered(ctx, current) else EXIT_OK
+
+
+def _wait_for_worker(ctx: Context) -> None:
+    """A session's worker comes to its end by itself, once only agents are waited for; nobody has to stop it."""
+    told = False
+    while (busy := holder(ctx.state_folder)) is not None and busy.startswith(WORKER):
+        if not told:
+            printing.progress(f"waiting for {busy}; Ctrl-C stops, nothing is lost")
+            told = True
+        time.sleep(EVENT_POLL_SECONDS)
 
 
 def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -> int:

@@ -85,7 +85,7 @@ def _stopped(ctx: Context, event: Mapping[str, Any]) -> None:
         return
     died = event.get("hook_event_name") == "StopFailure"
     cause = as_text(event.get("last_assistant_message")) or "it died" if died else None
-    note_end(ctx, agent, cause)
+    note_end(ctx, agent, cause, by_itself=not died)
     if not died:
         hold(ctx, agent, HOLD_SECONDS)
 

@@ -68,7 +68,7 @@ def investigation_problem(
         return f"{len(asked)} questions were asked, not all are answered or named as open"
     for answer in found["answers"]:
         for cited in answer["evidence"]:
-            problem = citation_problem(cited["file"], cited["line"], cited["quote"], lines_of)
+            problem = citation_problem(cited["file"], int(cited["line"]), cited["quote"], lines_of)
             if problem:
                 return f"citation does not hold: {problem}"
     return None

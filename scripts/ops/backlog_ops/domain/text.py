@@ -18,6 +18,12 @@ def quote(text: str) -> str:
     return '"' + UNSAFE.sub(lambda found: ascii(found.group())[1:-1], cut) + '"'
 
 
+def one_line(text: str, longest: int) -> str:
+    """`text` on one line that any file and terminal can take: unsafe characters become blanks, long text is cut."""
+    plain = " ".join(UNSAFE.sub(" ", text).split())
+    return plain if len(plain) <= longest else plain[: longest - 1] + "…"
+
+
 def hint(word: str, options: Iterable[str], likeness: float = 0.6) -> str:
     """`; did you mean "…"?` for the option most like `word` (1.0: the same), else nothing."""
     names = {option.casefold(): option for option in options}

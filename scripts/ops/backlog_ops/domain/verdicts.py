@@ -68,7 +68,9 @@ def judge(answer: Mapping[str, Any], tree: str, threshold: int, lines_of: Callab
     when there is no such file. A citation that does not hold fails the review: a reviewer that quotes what is
     not there did not read what it approved. So does an approval that carries a blocking finding.
     """
-    findings = tuple(Finding(**finding) for finding in answer["findings"])
+    # For JSON 1.0 is an integer too.
+    whole = [{**f, "line": int(f["line"]), "confidence": int(f["confidence"])} for f in answer["findings"]]
+    findings = tuple(Finding(**finding) for finding in whole)
     for finding in findings:
         problem = citation_problem(finding.file, finding.line, finding.quote, lines_of)
         if problem:

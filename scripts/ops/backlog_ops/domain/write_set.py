@@ -16,6 +16,11 @@ def write_set(ticket: Ticket, plan: Plan | None) -> frozenset[str]:
     return frozenset(planned) | {file.path for file in ticket.affected_files}
 
 
+def deletable(ticket: Ticket) -> frozenset[str]:
+    """What a ticket names in a way that lets it go: to be deleted, or without a word on what is to be done."""
+    return frozenset(file.path for file in ticket.affected_files if file.action.value in ("delete", "unknown"))
+
+
 def outside(paths: Iterable[str], allowed: Collection[str]) -> list[str]:
     """The paths that no entry of `allowed` covers, sorted."""
     return sorted(path for path in paths if not _covered(path, allowed))

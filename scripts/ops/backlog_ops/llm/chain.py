@@ -251,6 +251,9 @@ class _Asking:
             return NothingAnsweredError("the answer broke off; what is shown of it is not whole", self._attempts)
         if tried and all(outcome is Outcome.TOO_LARGE for outcome in tried):
             return NoModelLargeEnoughError("the prompt is too large for every model asked", self._attempts)
+        remote = [a for a in self._attempts if a.provider != OLLAMA and a.outcome is not Outcome.SKIPPED and a.detail]
+        if remote:  # there is somebody to ask, who says himself what is wrong
+            return NobodyReachedError(f"no model answered: {remote[-1].provider}: {remote[-1].detail}", self._attempts)
         remedy = "set ANTHROPIC_API_KEY, or log in to Claude Code (`claude`)"
         if any(a.provider == OLLAMA for a in self._attempts):
             remedy = f"start Ollama, {remedy}"

@@ -25,6 +25,7 @@ from backlog_ops.money.claude_usage import usage_of_message
 
 _SYNTHETIC = "<synthetic>"  # the host's own words, such as an API error; no model said them
 _TAKEN_AWAY = "User rejected tool use"  # Esc while a sub-agent works in the foreground
+_REPORT = "SubagentHandback"  # a tool by which a sub-agent ends in auto mode
 _LAST_WORDS = frozenset({"end_turn", "stop_sequence", "max_tokens", "refusal"})
 _META_SUFFIX = ".meta.json"
 
@@ -57,6 +58,13 @@ class Transcript:
     calls: tuple[ModelCall, ...]
     said_last_word: bool  # the model has ended its turn, or the host gave up on it
     error: str  # what the host said instead of an answer, at the end; else ""
+    turns: int = 0  # answers that used tools and had all their results: what the host's turn limits count
+
+    def was_cut(self, most_turns: int | None) -> bool:
+        """Whether a turn limit has ended it. The host says so in no file; but after so many turns it asks no more,
+        and one that ends by itself has one turn less at the most.
+        """
+        return most_turns is not None and self.turns >= most_turns and not self.said_last_word
 
 
 def config_folder(environ: Mapping[str, str]) -> Path:
@@ -105,7 +113,7 @@ def first_prompt(transcript: Path) -> str:
 def read_transcript(path: Path) -> Transcript:
     """Whatever of it is there; an absent file is an empty transcript. Never raises."""
     prompt, calls, error, last_word = "", dict[str, ModelCall](), "", False
-    asked_at = 0.0
+    asked_at, uses, results = 0.0, dict[str, str](), set[str]()
     for raw in _read(path).split(b"\n"):
         if b'"assistant"' not in raw and b'"user"' not in raw:
             continue
@@ -113,13 +121,25 @@ def read_transcript(path: Path) -> Transcript:
         message, at = as_object(line.get("message")), _seconds(as_text(line.get("timestamp")))
         if line.get("type") == "user":
             prompt, asked_at = prompt or _text(message.get("content")), at
+            results |= {as_text(block.get("tool_use_id")) for block in as_objects(message.get("content"))}
         elif line.get("type") == "assistant":
             synthetic = message.get("model") == _SYNTHETIC
             error = _text(message.get("content")) if synthetic or line.get("isApiErrorMessage") else ""
             last_word = bool(error) or as_text(message.get("stop_reason")) in _LAST_WORDS
             if not synthetic:
                 _add(calls, message, at, round(max(0.0, at - asked_at) * 1000))
-    return Transcript(prompt, tuple(calls.values()), last_word, error)
+                uses |= _tool_uses(message)
+    turns = set(uses.values()) - {answer for use, answer in uses.items() if use not in results}
+    return Transcript(prompt, tuple(calls.values()), last_word, error, len(turns))
+
+
+def _tool_uses(message: Mapping[str, Any]) -> dict[str, str]:
+    """Tool call → the answer it is in."""
+    return {
+        as_text(block.get("id")): as_text(message.get("id"))
+        for block in as_objects(message.get("content"))
+        if block.get("type") == "tool_use" and block.get("name") != _REPORT
+    }
 
 
 def _add(calls: dict[str, ModelCall], message: Mapping[str, Any], at: float, latency_ms: int) -> None:

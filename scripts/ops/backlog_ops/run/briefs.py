@@ -61,7 +61,7 @@ def implement_brief(
         *_implement_steps(action, plan, for_session),
         "## Files you may change (what is done to others is taken back)",
         "",
-        *[f"- {path}" for path in allowed],
+        fenced("files", "\n".join(f"- {path}" for path in allowed)),
         "",
         "## Project rules",
         "",
@@ -163,7 +163,8 @@ def review_brief(
     if rules:
         lines += ["## Project rules that bind this change", "", *[f"- {worktree / rule}" for rule in rules], ""]
     if granted:
-        lines += ["## Files beyond the plan, which the implementer asked for", "", *[f"- {p}" for p in granted], ""]
+        listed = fenced("files", "\n".join(f"- {path}" for path in granted))
+        lines += ["## Files beyond the plan, which the implementer asked for", "", listed, ""]
     lines += ["## Ticket", "", fenced("ticket", ticket.text), ""]
     lines += ["## Plan", "", fenced("plan", _plan_text(plan)), ""]
     lines += ["## Gate output", "", fenced("output", evidence.gate_output), ""]

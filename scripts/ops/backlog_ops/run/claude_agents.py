@@ -32,6 +32,7 @@ from backlog_ops.run.pauses import LimitReachedError, limit_of_cause
 from backlog_ops.run.processes import StoppedError, without_git_bindings
 from backlog_ops.run.progress import budget_left
 from backlog_ops.run.rows import Action
+from backlog_ops.run.session_agents import turn_limit
 from backlog_ops.storage.locations import PLUGIN_ROOT
 
 # Only what the gate asked for may shape it: no hooks, no CLAUDE.md (the brief names the rule files), no git advice.
@@ -81,6 +82,8 @@ class ClaudeAgents:
             end = _see_out(ctx, action, agent)
             if not end.cut_off and end.limit is None:
                 return end.cause
+        if ctx.store.action(action.number).state != "open":  # parked or aborted while it was waited for
+            return None
         if action.hand_in:
             Path(action.hand_in).unlink(missing_ok=True)  # the host refuses to write over a file nobody has read
         agent.start(
@@ -103,6 +106,7 @@ class ClaudeAgents:
         allowed = {"permissions": {"allow": allowed_tools(action, ctx.worktree_path(ticket))}}
         settings.write_text(json.dumps({**_SETTINGS, **allowed}), encoding="utf-8")
         left = budget_left(ctx, ctx.store.run(action.run), ticket) / 1e9
+        turns = turn_limit(agent_name(action.gate))
         return [
             self._binary,
             "-p",
@@ -115,6 +119,7 @@ class ClaudeAgents:
             "--no-session-persistence",
             "--max-budget-usd",
             f"{max(left, 0.000001):.6f}",
+            *(["--max-turns", str(turns)] if turns else []),
             "--permission-mode",
             "dontAsk",
             "--setting-sources",

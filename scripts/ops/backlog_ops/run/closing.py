@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from backlog_ops.errors import BacklogError, SurroundingsError
+from backlog_ops.errors import BacklogError, RunStateError, SurroundingsError
 from backlog_ops.run import worktrees
+from backlog_ops.run.branches import checked_out_at
 from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.context import Context
+from backlog_ops.run.driver_lock import holder
+from backlog_ops.run.journal import DELIVER, is_at_work
 from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.questions import answer_about, ask_person
 from backlog_ops.run.rows import Run
@@ -48,7 +51,10 @@ def tidy(ctx: Context) -> None:
 
 def _must_ask(ctx: Context, run: Run, tip: str) -> bool:
     merging = ctx.settings.merging
-    return merging.into_base and merging.asks_first and answer_about(ctx.store, run.id, tip) is None
+    if not (merging.into_base and merging.asks_first) or answer_about(ctx.store, run.id, tip) is not None:
+        return False
+    base = ctx.git.commit_of(run.base_ref)
+    return base is None or not ctx.git.is_ancestor(tip, base)  # else the person has brought them in already
 
 
 def _deliver(ctx: Context, run: Run, tip: str | None) -> str:
@@ -99,6 +105,8 @@ def _delete_delivered_branch(ctx: Context, run: Run) -> str | None:
     if tip is None:
         return None
     base = ctx.git.commit_of(run.base_ref)
+    if checked_out_at(ctx.git, run.ref) is not None:
+        return f"kept {run.branch}: it is checked out"
     if base is None or not ctx.git.is_ancestor(tip, base):
         return f"kept {run.branch}: its commits are not on {run.base_branch}; `git branch -D` removes it"
     ctx.git.run("update-ref", "-d", run.ref, tip, check=False)
@@ -130,14 +138,22 @@ def abort(ctx: Context) -> str:
     branch.
     """
     run = ctx.open_run()
+    if holder(ctx.state_folder) is not None and is_at_work(ctx.store, run.id, DELIVER):
+        raise RunStateError(f"run {run.id}: is being delivered this moment; `backlog-ops undo ID` takes a ticket back")
     at_work = ctx.store.actions(run.id, "open")
-    ctx.store.end_run(run.id, "aborted", f"run {run.id}: aborted")
+    if not ctx.store.end_run(run.id, "aborted", f"run {run.id}: aborted"):
+        raise RunStateError(f"run {run.id}: has ended meanwhile; `backlog-ops status` says how")
     end_agents(ctx, at_work)
     give_up(ctx, run, everybodys=True)
+    for ticket in ctx.store.tickets(run.id):
+        if not ticket.step.is_final:
+            worktrees.keep(ctx, ticket)
     sync_mark(ctx)
-    tip = ctx.git.commit_of(run.ref)
+    tip, base = ctx.git.commit_of(run.ref), ctx.git.commit_of(run.base_ref)
     if tip is None or tip == run.base_commit:
         return f"run {run.id} aborted; {run.base_branch} is as it was"
+    if base is not None and ctx.git.is_ancestor(tip, base):  # killed after the delivery and before the end
+        return f"run {run.id} aborted; its commits are on {run.base_branch} already"
     kept = f"{_commits(ctx, run, tip)} on {run.branch} kept"
     return f"run {run.id} aborted; {run.base_branch} is as it was, {kept}"
 

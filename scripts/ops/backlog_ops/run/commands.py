@@ -26,6 +26,7 @@ from backlog_ops.domain.ran_tests import RanTests, plain
 from backlog_ops.domain.text import UNSAFE
 from backlog_ops.errors import SurroundingsError
 from backlog_ops.run.processes import StoppedError, end_group, own_group, without_git_bindings
+from backlog_ops.run.redaction import Redaction, environment_secrets
 from backlog_ops.run.surroundings import unwritable
 
 PROBE_FOLDER = Path(__file__).resolve().parent / "import_probe"
@@ -61,7 +62,7 @@ class CommandResult:
     name: str  # the configuration key, such as testCommand
     argv: tuple[str, ...]
     problem: str
-    output: str  # stdout and stderr together, shortened
+    output: str  # stdout and stderr together, shortened, without the secrets of the environment
     seconds: float
 
     @property
@@ -133,7 +134,8 @@ def _run_one(
     trouble = unwritable([worktree, Path(tempfile.gettempdir())]) if problem else None
     if trouble:  # a test that could not write has said nothing about the code
         raise SurroundingsError(trouble)
-    return CommandResult(name, argv, problem, output.excerpt.text(), time.monotonic() - started)
+    shown = output.excerpt.text(Redaction(environment_secrets(environ)))
+    return CommandResult(name, argv, problem, shown, time.monotonic() - started)
 
 
 def _checked_environment(environ: Mapping[str, str], report: Path, base: Path, worktree: Path) -> dict[str, str]:
@@ -274,14 +276,14 @@ class _Excerpt:
         self._errors.add(without_numbers)
         return not known
 
-    def text(self) -> str:
+    def text(self, redaction: Redaction) -> str:
         lines = {**self._kept, **dict(enumerate(self._last, self._count - len(self._last)))}
         shown: list[str] = []
         following = 0
         for number in sorted(lines):
             if number > following:
                 shown.append(f"… {number - following} lines left out …".replace(" 1 lines", " 1 line"))
-            shown.append(_readable(lines[number]))
+            shown.append(_readable(redaction.of_beginning(lines[number], MAX_LINE)))
             following = number + 1
         return "\n".join(shown)
 
@@ -294,8 +296,8 @@ def _looks_like_error(line: str) -> bool:
 
 
 def _readable(line: str) -> str:
-    """The line without what a terminal or a text file cannot hold, cut to its first MAX_LINE characters."""
-    return UNSAFE.sub(lambda found: found.group() if found.group() == "\t" else "\ufffd", line[:MAX_LINE])
+    """The line without what a terminal or a text file cannot hold."""
+    return UNSAFE.sub(lambda found: found.group() if found.group() == "\t" else "\ufffd", line)
 
 
 def _import_problem(argv: tuple[str, ...], report: Path) -> str:

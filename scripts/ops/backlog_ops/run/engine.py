@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Concatenate, ParamSpec, Protocol
 
 from backlog_ops.errors import BacklogError, SurroundingsError
 from backlog_ops.run import wave_gates, worktrees
+from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.closing import finish
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates import commit, implement, investigate, lint, merge, plan, review
 from backlog_ops.run.gates.outcome import park
-from backlog_ops.run.journal import MOST_CUTS
+from backlog_ops.run.journal import DELIVER, MOST_CUTS
 from backlog_ops.run.pauses import LimitReachedError, pause, resumed
 from backlog_ops.run.processes import StoppedError
 from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget, waits_for_person
@@ -56,24 +57,29 @@ def work(ctx: Context, run_id: str, jobs: int, agents: AgentRunner | None) -> No
         run = ctx.store.run(run_id)
         if run.state != "open" or ctx.stopping.is_set() or not resumed(ctx, run):
             return
-        if run.wave == 0:
-            ctx.store.begin_step(run, "plan-waves")
-            wave_gates.plan_the_waves(ctx, run)
-            continue
         wave = ctx.store.tickets(run_id, run.wave)
-        if not wave:
-            ctx.store.begin_step(run, "deliver")
-            finish(ctx, run)
-            if waits_for_person(ctx, run) is not None:
+        if any(not ticket.step.is_final for ticket in wave):
+            _work_on_wave(ctx, run, wave, jobs, agents)
+            if agents is None and not has_work(ctx, ctx.store.run(run_id)):
                 return
             continue
-        if all(ticket.step.is_final for ticket in wave):
-            ctx.store.begin_step(run, "close-wave")
-            wave_gates.close_wave(ctx, run)
-            continue
-        _work_on_wave(ctx, run, wave, jobs, agents)
-        if agents is None and not has_work(ctx, ctx.store.run(run_id)):
+        with contextlib.suppress(OvertakenError):  # aborted meanwhile
+            _step_of_run(ctx, run, wave)
+        if waits_for_person(ctx, run) is not None:
             return
+
+
+def _step_of_run(ctx: Context, run: Run, wave: list[TicketState]) -> None:
+    """What comes next for the run as a whole: no ticket has work, or its wave is not even planned."""
+    if run.wave == 0:
+        ctx.store.begin_step(run, "plan-waves")
+        wave_gates.plan_the_waves(ctx, run)
+    elif wave:
+        ctx.store.begin_step(run, "close-wave")
+        wave_gates.close_wave(ctx, run)
+    else:
+        ctx.store.begin_step(run, DELIVER)
+        finish(ctx, run)
 
 
 def _work_on_wave(ctx: Context, run: Run, wave: list[TicketState], jobs: int, agents: AgentRunner | None) -> None:
@@ -81,8 +87,11 @@ def _work_on_wave(ctx: Context, run: Run, wave: list[TicketState], jobs: int, ag
     pool = ThreadPoolExecutor(max_workers=max(1, min(jobs, len(wave))))
     try:
         futures = [pool.submit(_work_on_ticket, ctx, run, ticket.id, agents) for ticket in wave]
-        for future in futures:
+        for future in as_completed(futures):
             future.result()
+    except SurroundingsError:
+        ctx.stopping.set()  # the others meet the same trouble, later and for money
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -98,7 +107,9 @@ def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner 
         waited_for = open_actions_of(ctx, ticket)
         over = over_budget(ctx, run, ticket)
         if over:
-            park(ctx, ticket, over, waited_for)
+            with contextlib.suppress(OvertakenError):
+                park(ctx, ticket, over, waited_for)
+                end_agents(ctx, waited_for)
         elif not waited_for:
             _guarded(ctx, ticket, _step, run, ticket)
         elif agents is None:
@@ -174,7 +185,8 @@ def _guarded(
         return
     ticket = ctx.store.ticket(ticket.run, ticket.id)
     if not ticket.step.is_final and not ctx.stopping.is_set():
-        park(ctx, ticket, reason, open_actions_of(ctx, ticket))
+        with contextlib.suppress(OvertakenError):
+            park(ctx, ticket, reason, open_actions_of(ctx, ticket))
 
 
 def _reason(ticket: TicketState, error: Exception) -> str:

@@ -37,6 +37,15 @@ def failures_of(store: Store, ticket: TicketState) -> list[Failure]:
     return found + [failure for _, failure in sorted(verdicts + died, key=lambda entry: entry[0])]
 
 
+def last_failure(store: Store, ticket: TicketState) -> str:
+    """One line: what people were told of the attempt that failed last."""
+    told = [event.text for event in store.events(ticket.run) if event.ticket == ticket.id]
+    failed = [
+        text for text in told if text.startswith((f"{Gate.LINT} failed", f"{Gate.REVIEW} failed", "IMPLEMENT att"))
+    ]
+    return failed[-1] if failed else "nothing was handed in"
+
+
 def as_history(failures: list[Failure]) -> str:
     """JSON for the ticket's row in the next run."""
     return json.dumps([asdict(failure) for failure in failures], ensure_ascii=False)

@@ -13,9 +13,11 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from backlog_ops.domain.paths import normal_path
 from backlog_ops.errors import RepositoryError, SurroundingsError, UnreachableError
+from backlog_ops.run.belonging import is_ticket_worktree, lost_worktree, no_search_above
 from backlog_ops.run.processes import own_group, without_git_bindings
 from backlog_ops.run.stale_locks import freed, is_shared, lock_in_the_way, still_locked
 from backlog_ops.run.surroundings import git_problem
@@ -42,6 +44,20 @@ _THE_MACHINES_SIGNALS: dict[int, str] = {
 # What may run the user's hooks may take long, and must not go on beside the next engine. `merge` is let finish: it
 # changes the user's own checkout, and ended half-way it would leave that half changed.
 _RUNS_HOOKS = frozenset({"checkout", "commit", "rebase", "worktree"})
+_COMMIT_HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg")
+_OF_ALL_COMMITS = (*_COMMIT_HOOKS, "post-commit", "reference-transaction", "post-index-change")
+# Whose words may stand among those of git.
+_HOOKS_OF = {
+    "commit": _OF_ALL_COMMITS,
+    "rebase": (*_OF_ALL_COMMITS, "pre-rebase", "post-checkout", "post-rewrite"),
+    "checkout": ("post-checkout", "post-index-change"),
+    "worktree": ("post-checkout", "reference-transaction", "post-index-change"),
+    "reset": ("reference-transaction", "post-index-change"),
+    "update-ref": ("reference-transaction",),
+    "merge": ("post-merge", "reference-transaction", "post-index-change"),
+}
+_GIT_ITSELF_DIED = 128
+_COMMENTS_BY_DEFAULT = "#"
 
 
 class GitError(RepositoryError):
@@ -74,16 +90,22 @@ class Git:
         check: bool = True,
         timeout: float | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run `git ARGS`, at most `timeout` seconds; a lock that is in the way is waited for.
+        """Run `git ARGS`, at most `timeout` seconds; a lock that is in the way is waited for. It fails, and nothing is
+        run, in a ticket's worktree that is none of this repository any more.
 
         Raises GitError on a non-zero exit (unless check=False) and when the time is up, UnreachableError without
         git, SurroundingsError where the machine is the trouble.
         """
         verb = next((arg for arg in args if not arg.startswith("-")), "")
+        lost = lost_worktree(self.folder)
+        if lost is not None:
+            if check:
+                raise GitError(lost)
+            return subprocess.CompletedProcess(args, _GIT_ITSELF_DIED, b"", f"fatal: {lost}".encode())
         done = self._once(args, verb in _RUNS_HOOKS, stdin, env, timeout)
-        for _ in range(LOCK_TRIES if verb != "rebase" else 0):  # a rebase that has begun cannot be begun again
-            lock = lock_in_the_way(_said(done), self.folder)
-            if lock is None or not freed(lock):
+        for _ in range(LOCK_TRIES):
+            lock = lock_in_the_way(done, self.folder)
+            if lock is None or not self._may_be_repeated(verb) or not freed(lock):
                 break
             done = self._once(args, verb in _RUNS_HOOKS, stdin, env, timeout)
         if done.returncode != 0:
@@ -91,6 +113,10 @@ class Git:
             if check:
                 raise _failed(verb, done)
         return done
+
+    def _may_be_repeated(self, verb: str) -> bool:
+        """A rebase that has begun cannot be begun again, and what hooks have done once they should not do twice."""
+        return verb != "rebase" and not (verb == "commit" and self._has_hooks(_OF_ALL_COMMITS))
 
     def _once(
         self,
@@ -106,8 +132,9 @@ class Git:
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
         }
+        own = {**environment(os.environ), **no_search_above(self.folder, os.environ), **(env or {})}
         try:
-            with own_group(command, minded, env={**environment(os.environ), **(env or {})}, **pipes) as process:
+            with own_group(command, minded, env=own, **pipes) as process:
                 stdout, stderr = process.communicate(stdin, timeout)
         except FileNotFoundError:
             raise UnreachableError("git: not found on the PATH; install git 2.25 or newer") from None
@@ -117,9 +144,13 @@ class Git:
 
     def _blame_the_machine(self, verb: str, done: subprocess.CompletedProcess[bytes], check: bool) -> None:
         """Raise SurroundingsError where that is why git failed, GitError where git was ended before it could answer."""
-        lock = lock_in_the_way(_said(done), self.folder)
+        hooked = self._hooks_may_speak(verb, done.returncode)
+        lock = lock_in_the_way(done, self.folder)
+        if hooked and lock is not None and not lock.exists():
+            lock = None
         found = find_repository(self.folder) if check else None
-        problem = git_problem(_said(done), self.folder, [found[1], self.folder] if found else ())
+        said = "" if hooked else done.stderr.decode("utf-8", "replace")
+        problem = git_problem(said, self.folder, [found[1], self.folder] if found else ())
         if check and problem is None and lock is not None and is_shared(lock):
             problem = still_locked(lock)
         if problem is None and -done.returncode in _THE_MACHINES_SIGNALS:
@@ -130,6 +161,12 @@ class Git:
             raise GitError(f"git {verb}: {still_locked(lock)}")
         if done.returncode < 0:
             raise GitError(f"git {verb}: ended by signal {-done.returncode}")
+
+    def _hooks_may_speak(self, verb: str, returncode: int) -> bool:
+        """Whether what was printed may be a hook's: none has run yet where git died before it had a work tree."""
+        if verb in ("checkout", "worktree") and returncode == _GIT_ITSELF_DIED:
+            return False
+        return verb in _HOOKS_OF and self._has_hooks(_HOOKS_OF[verb])
 
     def text(self, *args: str, **options: object) -> str:
         """stdout of `git ARGS`, decoded, without the final newline."""
@@ -189,8 +226,13 @@ class Git:
             lines = (self.folder / named).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return ""  # `git commit` itself would refuse; with a message of its own it does not look
-        mark = self.text("config", "--get", "core.commentChar", check=False) or "#"
-        return "\n".join(line for line in lines if not line.startswith(mark)).strip()
+        return "\n".join(line for line in lines if not line.startswith(self._comment_mark())).strip()
+
+    def _comment_mark(self) -> str:
+        """`auto` is git's to choose by a message that is already there; a template is written before that."""
+        set_last = self.text("config", "--get-regexp", r"^core\.comment(char|string)$", check=False).rpartition("\n")[2]
+        mark = set_last.partition(" ")[2]
+        return _COMMENTS_BY_DEFAULT if mark in ("", "auto") else mark
 
     def _is_binary(self, tree: str, path: str) -> bool:
         return b"\0" in (self.file_at(tree, path) or b"")[:BINARY_PROBE_BYTES]
@@ -198,6 +240,19 @@ class Git:
     def file_at(self, tree: str, path: str) -> bytes | None:
         done = self.run("cat-file", "blob", f"{tree}:{path}", check=False)
         return done.stdout if done.returncode == 0 else None
+
+    def lines_at(self, tree: str, path: str) -> list[str] | None:
+        """The lines of a file of a tree; None where there is none, and for what cannot be a file's name there."""
+        try:
+            data = self.file_at(tree, normal_path(path))
+        except ValueError:
+            return None
+        return None if data is None else data.decode("utf-8", "replace").splitlines()
+
+    def unmerged(self) -> list[str]:
+        """The paths in which a merge or a rebase that has stopped met a conflict, for people to read."""
+        fields = self.run("diff", *PLAIN_DIFF, "--name-only", "--diff-filter=U", "-z", check=False).stdout.split(b"\0")
+        return [field.decode("utf-8", "replace") for field in fields if field]
 
     def is_ancestor(self, old: str, new: str) -> bool:
         return self.ok("merge-base", "--is-ancestor", old, new)
@@ -217,22 +272,32 @@ class Git:
                 shutil.copyfile(self.folder / self.text("rev-parse", "--git-path", "index"), copy)
             except FileNotFoundError:
                 self.run("read-tree", "HEAD", env=index)
-            excludes = [f":(top,exclude,literal){path}" for path in leave_out]
+            reached = [path for path in leave_out if not is_beyond_link(self.folder, path)]
+            unseen = self.ignored(reached)  # git would complain of one that it ignores and that is named
+            excludes = [f":(top,exclude,literal){path}" for path in reached if path not in unseen]
             self._add_all(excludes, index)
             return self.text("write-tree", env=index)
 
     def _add_all(self, excludes: Sequence[str], index: Mapping[str, str]) -> None:
+        """Take the whole work tree into an index. The `.git` of a repository inside it that has no commit is removed,
+        and nobody is told: tests make such ones, and git would not even look at the files in it. Never one that git
+        ignores, nor one behind a link.
+        """
         for _ in range(MOST_NESTED):
             try:
                 self.run("add", "-A", "--", ":/", *excludes, env=index)
                 return
             except GitError as error:
-                # A repository that tests made and left empty: git would not even look at the files in it.
                 nested = re.search(r"'(.+?)/?' does not have a commit checked out", error.message)
-                if nested is None or not (self.folder / nested[1] / ".git").is_dir():
+                if nested is None or not self._may_empty(f"{nested[1]}/.git"):
                     raise
                 shutil.rmtree(self.folder / nested[1] / ".git")
         raise GitError(f"git add: more than {MOST_NESTED} repositories inside {self.folder}")
+
+    def _may_empty(self, inner: str) -> bool:
+        if is_beyond_link(self.folder, inner) or (self.folder / inner).is_symlink():
+            return False
+        return (self.folder / inner).is_dir() and not self.ignored([str(Path(inner).parent)])
 
     def restore(self, tree: str, paths: Sequence[str]) -> None:
         """Put files of the work tree back to what they are in `tree`, which may mean: not there."""
@@ -246,6 +311,8 @@ class Git:
             self.run("--literal-pathspecs", "checkout", tree, *names, stdin=listed)
             self.run("--literal-pathspecs", "reset", "--quiet", *names, stdin=listed)
         for path in set(paths) - set(there):
+            if is_beyond_link(self.folder, path):
+                continue  # what lies there is not the work tree's
             target = self.folder / path
             if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
@@ -256,19 +323,26 @@ class Git:
         return bool(self.run("ls-files", "-z", "--", f":(top,literal){path}").stdout)
 
     def ignored(self, paths: Sequence[str]) -> list[str]:
-        """Those of `paths` that git does not track and is told to ignore: they would never be committed."""
+        """Those of `paths` that git does not track and is told to ignore: they would never be committed.
+
+        Raises GitError for a path that leads through a link.
+        """
         if not paths:
             return []
         listed = b"\0".join(os.fsencode(path) for path in paths)
-        found = self.run("check-ignore", "-z", "--stdin", stdin=listed, check=False).stdout
-        return [os.fsdecode(path) for path in found.split(b"\0") if path]
+        done = self.run("check-ignore", "-z", "--stdin", stdin=listed, check=False)
+        if done.returncode not in (0, 1):
+            raise _failed("check-ignore", done)
+        return [os.fsdecode(path) for path in done.stdout.split(b"\0") if path]
 
     def has_commit_hooks(self) -> bool:
         """Whether hooks of the repository take part in a commit, wherever core.hooksPath says they are."""
-        names = ("pre-commit", "prepare-commit-msg", "commit-msg")
-        return any(
-            os.access(self.folder / self.text("rev-parse", "--git-path", f"hooks/{name}"), os.X_OK) for name in names
-        )
+        return self._has_hooks(_COMMIT_HOOKS)
+
+    def _has_hooks(self, names: Sequence[str]) -> bool:
+        done = self.run("rev-parse", "--git-path", "hooks", check=False)
+        folder = self.folder / os.fsdecode(done.stdout).rstrip("\n")
+        return done.returncode == 0 and any(os.access(folder / name, os.X_OK) for name in names)
 
     def move_ref(self, ref: str, new: str, old: str, why: str) -> None:
         """Compare-and-swap of a ref. Raises GitError when it no longer is `old` (40 zeros: must not exist)."""
@@ -277,6 +351,11 @@ class Git:
     def worktrees(self) -> list[Path]:
         lines = self.text("worktree", "list", "--porcelain").splitlines()
         return [Path(line[len("worktree ") :]) for line in lines if line.startswith("worktree ")]
+
+
+def is_beyond_link(top: Path, path: str) -> bool:
+    """Whether `path` leads through a symbolic link in place of a folder below `top`."""
+    return any((top / folder).is_symlink() for folder in PurePosixPath(path).parents)
 
 
 def _failed(verb: str, done: subprocess.CompletedProcess[bytes]) -> GitError:
@@ -291,7 +370,11 @@ def _said(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def open_repository(start: Path) -> Git:
-    """The repository that holds `start`. Raises RepositoryError when there is none, or it is bare."""
+    """The repository that holds `start`. Raises RepositoryError when there is none, or it is bare. A ticket's worktree
+    leads to the repository around it, whatever its tests have made of it.
+    """
+    if is_ticket_worktree(start):
+        start = start.parents[3]
     done = Git(start).run("rev-parse", "--show-toplevel", check=False)
     if done.returncode != 0:
         said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]

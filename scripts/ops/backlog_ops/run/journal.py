@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backlog_ops.run.transactions import Transactions
 
 MOST_CUTS = 5
+DELIVER = "deliver"  # the step in which the base branch moves
 
 _OPEN = "run = ? AND ticket IS ? AND outcome IS NULL"
 
@@ -38,3 +43,8 @@ def settled(db: sqlite3.Connection, run_id: str, ticket: str | None) -> None:
 def stopped(db: sqlite3.Connection, run_id: str, ticket: str | None) -> None:
     """The step was stopped in good order before its end. Inside a transaction."""
     db.execute(f"UPDATE journal SET outcome = 'stopped' WHERE {_OPEN}", (run_id, ticket))
+
+
+def is_at_work(store: Transactions, run_id: str, step: str) -> bool:
+    """Whether a step of the whole run has begun and not come to its end; the engine in it may be dead."""
+    return bool(store.rows(f"SELECT 1 FROM journal WHERE {_OPEN} AND step = ?", run_id, None, step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from backlog_ops.domain.usage_limits import UsageLimit, usage_limit
@@ -52,5 +53,5 @@ def resumed(ctx: Context, run: Run) -> bool:
 
 
 def clock_time(at: float) -> str:
-    """`2026-11-25 15:00`, local."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
+    """`2026-11-25 15:00`, local; the minute by which the moment has come."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(math.ceil(at / 60) * 60))

@@ -9,12 +9,13 @@ from backlog_ops.domain.tickets import Ticket
 from backlog_ops.run.context import Context
 from backlog_ops.run.prompts import PLAN_FILE_BYTES, PLAN_FILES
 from backlog_ops.run.rows import TicketState
+from backlog_ops.run.shown_secrets import files_without_secrets
 
 
 @dataclass(frozen=True)
 class RepositoryView:
     paths: list[str]  # those near the ticket's own first: a long listing is cut at its end
-    files: dict[str, str]  # path → text of those that the ticket names, within PLAN_FILE_BYTES
+    files: dict[str, str]  # path → text, without secrets, of those that the ticket names, within PLAN_FILE_BYTES
     rules: dict[str, str]  # the same of codeRules.files
 
 
@@ -49,4 +50,4 @@ def _contents(ctx: Context, commit: str, paths: Sequence[str]) -> dict[str, str]
             continue
         found[path] = data.decode("utf-8", "replace")
         left -= len(data)
-    return found
+    return files_without_secrets(ctx.git, commit, found)

@@ -13,6 +13,7 @@ from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.paths import normal_path, same_file_key
 from backlog_ops.domain.write_set import outside, write_set
 from backlog_ops.errors import FindingsError, UsageError
+from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import allowed_paths, granted_paths
 from backlog_ops.run.rows import Action, TicketState
@@ -65,10 +66,9 @@ def _refuse(ctx: Context, action: Action, ticket: TicketState, paths: Sequence[s
     worktree = ctx.worktree_path(ticket)
     # What is not there yet may become a folder, and git may ignore folders of that name only.
     folders = [f"{path}/" for path in paths if not (worktree / path).exists()]
-    ignored = ctx.git.at(worktree).ignored([*paths, *folders])
-    if ignored:
-        name = ignored[0].removesuffix("/")
-        raise FindingsError(f"{action.id}: refused: {name} is ignored by git and would not be committed")
+    unusable = worktrees.unusable_paths(ctx, ticket, [*paths, *folders])
+    if unusable:
+        raise FindingsError(f"{action.id}: refused: {unusable[0][0].removesuffix('/')} {unusable[0][1]}")
     for other in ctx.store.tickets(action.run, ticket.wave):
         if other.id == ticket.id or other.step.is_final:
             continue

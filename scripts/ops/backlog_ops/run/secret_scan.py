@@ -1,7 +1,8 @@
 """Secrets in what a ticket adds, found by detect-secrets inside this process.
 
-    find_secrets(git, base, tree)   where they stand and of what kind they are
-    redacted(text, found)           a text without them, for a brief
+    find_secrets(git, base, tree)     where they stand and of what kind they are
+    find_in_lines(lines, baseline)    the same in lines that nobody adds
+    redacted(text, found)             a text without them, for a brief
 
 The library's detectors are asked one by one and its global settings stay as they are, so threads may scan at the same
 time. No key is tried out over the network, no process but git is started, no file of the work tree is read.
@@ -9,7 +10,6 @@ time. No key is tried out over the network, no process but git is started, no fi
 
 from __future__ import annotations
 
-import html
 import inspect
 import json
 import logging
@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, quote_plus, unquote
 
 from backlog_ops.domain import text as words
 from backlog_ops.errors import ConfigurationError
 from backlog_ops.run.git import BINARY_PROBE_BYTES, Git
+from backlog_ops.run.redaction import Redaction
 
 if TYPE_CHECKING:  # 0.15 s at run time, and only a scan needs it
     from detect_secrets.core.potential_secret import PotentialSecret
@@ -41,6 +41,7 @@ _DIFF = (
     *("--unified=0", "--inter-hunk-context=0", "--no-renames", "--text", "--no-textconv", "--no-ext-diff"),
     *("--no-color", "--submodule=short", "--src-prefix=a/", "--dst-prefix=b/"),
 )
+_WHOLE_FILES = "--unified=100000000"
 _HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@")
 
 # Many patterns take time by the square of a line's length. So a long line is read in pieces: how long each is, and how
@@ -49,7 +50,7 @@ _SIGHT_OF_SHAPES = (4_000, 1_500)
 _SIGHT_OF_GUESSES = (1_000, 300)
 _MOST_GUESSES_A_PIECE = 50
 _MOST_KEY_LINES = 200
-_SECONDS = 60.0  # ordinary text takes about 3 seconds a megabyte
+SCAN_SECONDS = 60.0  # ordinary text takes about 3 seconds a megabyte
 
 _NEWER_SHAPES = (
     r"\bsk-ant-[a-z0-9]{2,12}-[\w-]{20,}",  # Anthropic
@@ -67,11 +68,7 @@ _TRAILING_COMMENT = re.compile(r"\s+(?:#|;|//).*")
 _KEY_BODY = re.compile(r"PRIVATE KEY(?: BLOCK)?-----(.*?)-----END", re.DOTALL)
 _KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{16,}")
 
-# Shorter values are no secrets, and those shorter than a word would tear other words apart.
-_SHORTEST = 4
-_ANYWHERE_FROM = 8
-
-_Line = tuple[int, str]
+Line = tuple[int, str]
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class FoundSecret:
         return f"{path}:{self.line}: {self.kind}"
 
 
-def find_secrets(git: Git, base: str, tree: str, seconds: float = _SECONDS) -> list[FoundSecret]:
+def find_secrets(git: Git, base: str, tree: str, seconds: float = SCAN_SECONDS) -> list[FoundSecret]:
     """The secrets in the lines that `tree` adds to `base` (both commits or trees), in the order of the diff.
 
     Without a `.secrets.baseline` in `base`: everything that detect-secrets knows by its shape, and values of names
@@ -111,55 +108,39 @@ def find_secrets(git: Git, base: str, tree: str, seconds: float = _SECONDS) -> l
     found = []
     if git.file_at(tree, BASELINE) != baseline:
         found.append(FoundSecret(BASELINE, 1, BASELINE_CHANGED, Hidden(frozenset())))
-    added.pop(BASELINE, None)
-    if added:
-        rules = _rules(baseline)
-        deadline = time.monotonic() + seconds
-        found += [secret for path, lines in added.items() for secret in _scan(rules, path, lines, deadline)]
-    return found
+    return found + find_in_lines(added, baseline, seconds)
+
+
+def find_in_lines(
+    lines: Mapping[str, Sequence[Line]], baseline: bytes | None, seconds: float = SCAN_SECONDS
+) -> list[FoundSecret]:
+    """The secrets in lines of files (path → numbered lines), by the same rules; `baseline` is the content of that file,
+    which is not looked at itself: it holds hashes. Raises ConfigurationError as well.
+    """
+    scanned = {path: numbered for path, numbered in lines.items() if numbered and path != BASELINE}
+    if not scanned:
+        return []
+    rules, deadline = _rules(baseline), time.monotonic() + seconds
+    return [secret for path, numbered in scanned.items() for secret in _scan(rules, path, numbered, deadline)]
 
 
 def redacted(text: str, found: Iterable[FoundSecret]) -> str:
-    """`text` with every value of `found` as `[secret: KIND]`, also where it is escaped for a shell, a URL or JSON.
-
-    Values of 4 to 7 characters go where they stand as a word; shorter ones stay.
-    """
-    values = {value: secret.kind for secret in found for value in secret.hidden.values}
-    kinds = {spelling: kind for value, kind in values.items() for spelling in _spellings(value)}
-    longest_first = sorted((spelling for spelling in kinds if len(spelling) >= _SHORTEST), key=len, reverse=True)
-    if not longest_first:
-        return text
-    pattern = re.compile("|".join(_where_it_stands(spelling) for spelling in longest_first))
-    return pattern.sub(lambda match: f"[secret: {kinds[match.group()]}]", text)
-
-
-def _spellings(value: str) -> Set[str]:
-    return {
-        value,
-        value.replace("'", "'\"'\"'"),  # shlex.quote
-        value.replace("'", "'\\''"),  # set -x
-        quote(value),
-        quote(value, safe=""),
-        quote_plus(value),
-        unquote(value),
-        json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1],
-        repr(value)[1:-1],
-        html.escape(value),
-    }
-
-
-def _where_it_stands(value: str) -> str:
-    exact = re.escape(value)
-    return exact if len(value) >= _ANYWHERE_FROM else rf"(?<!\w){exact}(?!\w)"
+    """`text` with every value of `found` as `[secret: KIND]`, by the rules of `Redaction`."""
+    return Redaction({value: secret.kind for secret in found for value in secret.hidden.values}).of(text)
 
 
 # -- the lines
 
 
-def _added_lines(git: Git, base: str, tree: str) -> dict[str, list[_Line]]:
+def lines_of_changed_files(git: Git, base: str, tree: str) -> dict[str, list[Line]]:
+    """All lines that the files which differ have in `base`."""
+    return _added_lines(git, tree, base, _WHOLE_FILES)
+
+
+def _added_lines(git: Git, base: str, tree: str, *options: str) -> dict[str, list[Line]]:
+    """With lines around them, where `options` ask for these."""
     added: dict[str, list[tuple[int, bytes]]] = {}
-    for path, number, line in _read(git.run("diff", *_DIFF, base, tree, "--").stdout):
+    for path, number, line in _read(git.run("diff", *_DIFF, *options, base, tree, "--").stdout):
         added.setdefault(path, []).append((number, line))
     return {
         path: [(number, line.decode("utf-8", "replace").rstrip()) for number, line in lines]
@@ -173,8 +154,8 @@ def _is_binary(git: Git, tree: str, path: str) -> bool:
 
 
 def _read(patch: bytes) -> Iterator[tuple[str, int, bytes]]:
-    """(path, line number, content) of every added line. Inside a hunk its header's counts decide what a line is:
-    content can look like a header.
+    """(path, line number, content) of every line of the new version. Inside a hunk its header's counts decide what a
+    line is: content can look like a header.
     """
     path, number, old, new = "", 0, 0, 0
     for line in patch.split(b"\n"):
@@ -187,9 +168,8 @@ def _read(patch: bytes) -> Iterator[tuple[str, int, bytes]]:
         mark = line[:1]
         if mark == b"\\":  # no newline at the end of the file
             continue
-        if mark == b"+":
-            yield path, number, line[1:]
         if mark != b"-":
+            yield path, number, line[1:]
             number, new = number + 1, new - 1
         if mark != b"+":
             old -= 1
@@ -310,7 +290,7 @@ def _patterns(filters: Mapping[str, Mapping[str, Any]], of: str) -> Sequence[re.
 # -- the scan
 
 
-def _scan(rules: _Rules, path: str, lines: Sequence[_Line], deadline: float) -> Iterator[FoundSecret]:
+def _scan(rules: _Rules, path: str, lines: Sequence[Line], deadline: float) -> Iterator[FoundSecret]:
     if any(pattern.search(path) for pattern in rules.excluded_files):
         return
     for index, (number, line) in enumerate(lines):

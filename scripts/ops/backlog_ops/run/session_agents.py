@@ -7,6 +7,7 @@ little later: which sub-agent had which marker, whether it has ended, and which 
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -25,14 +26,17 @@ from backlog_ops.money.transcripts import (
     subagents_in,
 )
 from backlog_ops.run import agent_rows
-from backlog_ops.run.actions import marked_action
+from backlog_ops.run.actions import marked_action, session_agent_name
 from backlog_ops.run.context import Context
 from backlog_ops.run.pauses import limit_of_cause, pause
 from backlog_ops.run.rows import Action, Run, SessionAgent
+from backlog_ops.storage.locations import PLUGIN_ROOT
 
 QUIET_SECONDS = 2.0  # a transcript of an older host that has said its last word and rests so long is complete
 GIVE_UP_SECONDS = 600.0  # a transcript that has not become complete by then never will
 CLOCK_SLACK_SECONDS = 60.0
+LAG_SECONDS = 0.5  # the last lines of a transcript may come 0.2 s after the word that a sub-agent has ended
+LAG_POLL_SECONDS = 0.05
 
 
 def own_session(ctx: Context) -> str:
@@ -46,8 +50,10 @@ def look(ctx: Context, run: Run) -> None:
     for agent in watch(ctx, run):
         answer = call_result(Path(agent.transcripts).parent.with_suffix(".jsonl"), agent.tool_use_id)
         if answer is not None and not answer.launched:
-            began = agent.agent_id is not None  # a call that the host refused is nobody's attempt
-            agent_rows.end(ctx.store, agent, answer.error or None, hands_in=began and not answer.taken_away)
+            if agent.agent_id is None or answer.taken_away:  # a call that the host refused is nobody's attempt
+                agent_rows.end(ctx.store, agent, answer.error or None, hands_in=False)
+            else:
+                note_end(ctx, agent, answer.error or None)
     book(ctx)
 
 
@@ -58,18 +64,46 @@ def watch(ctx: Context, run: Run) -> list[SessionAgent]:
     return agent_rows.at_work(ctx.store, run.id)
 
 
-def note_end(ctx: Context, agent: SessionAgent, cause: str | None = None) -> None:
+def note_end(ctx: Context, agent: SessionAgent, cause: str | None = None, by_itself: bool = False) -> None:
     """It has ended, and its action with it. Where nobody names a `cause`, its transcript may: older hosts call
-    completed what an API error has ended. A usage limit pauses the run instead.
+    completed what an API error has ended, all hosts what a turn limit has, unless they say that it ended `by_itself`.
+    A usage limit pauses the run instead.
     """
     known = identified(ctx, agent)
-    error = read_transcript(known.transcript).error if known.transcript else ""
-    why = cause or error or None
+    most_turns = None if cause or by_itself else _turn_limit_of(ctx, known)
+    seen = _to_its_end(known, most_turns)
+    why = cause or seen.error or None
     _size, said_at = _size_and_time(known.transcript)
-    limit = limit_of_cause(error or why, said_at or ctx.clock()) if why else None
+    limit = limit_of_cause(seen.error or why, said_at or ctx.clock()) if why else None
     if limit is not None:  # nobody's failure: the action stays open
         pause(ctx, ctx.store.action(agent.action).run, limit)
-    agent_rows.end(ctx.store, known, why, hands_in=limit is None)
+    cut = f"its limit of {most_turns} turns was reached" if seen.was_cut(most_turns) else None
+    agent_rows.end(ctx.store, known, why or cut, hands_in=limit is None)
+
+
+def _to_its_end(agent: SessionAgent, most_turns: int | None) -> Transcript:
+    """Its transcript; where a turn limit may have ended it, as soon as its last lines are there."""
+    if agent.transcript is None:
+        return Transcript("", (), False, "")
+    waits = most_turns is not None and agent.ended_at is None
+    deadline = time.monotonic() + (LAG_SECONDS if waits else 0.0)
+    while True:
+        seen = read_transcript(agent.transcript)
+        if seen.said_last_word or seen.was_cut(most_turns) or time.monotonic() >= deadline:
+            return seen
+        time.sleep(LAG_POLL_SECONDS)
+
+
+def turn_limit(agent_name: str) -> int | None:
+    """The `maxTurns` of agents/<name>.md, which the host obeys; None where it has none."""
+    head, _, _body = (PLUGIN_ROOT / "agents" / f"{agent_name}.md").read_text(encoding="utf-8").partition("\n---\n")
+    found = re.search(r"^maxTurns: (\d+)$", head, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _turn_limit_of(ctx: Context, agent: SessionAgent) -> int | None:
+    action = ctx.store.action(agent.action)
+    return turn_limit(session_agent_name(action.gate, action.tier))
 
 
 def _look_for_end(ctx: Context, agent: SessionAgent) -> None:
@@ -148,7 +182,10 @@ def _has_ended(ctx: Context, agent: SessionAgent) -> bool:
         rests = ctx.clock() - agent.transcript.stat().st_mtime
     except OSError:
         return False
-    return rests >= QUIET_SECONDS and read_transcript(agent.transcript).said_last_word
+    if rests < QUIET_SECONDS:
+        return False
+    seen = read_transcript(agent.transcript)
+    return seen.said_last_word or seen.was_cut(_turn_limit_of(ctx, agent))
 
 
 def _is_alive(pid: int) -> bool:

@@ -7,8 +7,10 @@ anything else below the repository's git folder        may be the user's own git
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,16 +22,16 @@ PATIENCE_SECONDS = 3.0
 STALE_SECONDS = 2.0
 POLL_SECONDS = 0.05
 
-_IN_THE_WAY = re.compile(r"Unable to create '(.+\.lock)': File exists")
+_IN_THE_WAY = re.compile(rb"^(?:fatal|error): .*Unable to create '(.+\.lock)': File exists", re.MULTILINE)
 _OUR_REF = re.compile(r"/refs/(heads/)?backlog/\d{8}-\d{6}-[0-9a-f]{4}(/[^/]+)?\.lock$")
 _OF_A_WORKTREE = re.compile(r"\.git/worktrees/[^/]+/")
 _HALF_DONE = ("rebase-merge", "rebase-apply")
 
 
-def lock_in_the_way(said: str, folder: Path) -> Path | None:
-    """The lock file that a git which failed in `folder` has found in its way."""
-    found = _IN_THE_WAY.search(said)
-    return folder / found[1] if found else None
+def lock_in_the_way(done: subprocess.CompletedProcess[bytes], folder: Path) -> Path | None:
+    """The lock file that a git which failed in `folder` has found in its way, as it says itself."""
+    found = _IN_THE_WAY.search(done.stderr) if done.returncode != 0 else None
+    return folder / os.fsdecode(found[1]) if found else None
 
 
 def freed(lock: Path) -> bool:

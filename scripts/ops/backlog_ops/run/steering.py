@@ -12,6 +12,8 @@ from backlog_ops.run import agent_rows
 from backlog_ops.run.backlog import read_backlog
 from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.context import Context
+from backlog_ops.run.failures import Failure, as_history, earlier_failures
+from backlog_ops.run.gates.merge import CONFLICT
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.opening import open_run
 from backlog_ops.run.progress import open_actions_of
@@ -29,6 +31,8 @@ def park_ticket(ctx: Context, ticket_id: str, reason: str) -> str:
     ticket = ctx.store.ticket(run.id, ticket_id)
     if ticket.step is Step.PARKED:
         return f"{ticket_id}: parked already: {ticket.reason}"
+    if ticket.step is Step.MERGE:
+        raise RunStateError(f"{ticket_id}: is being merged; `backlog-ops undo {ticket_id}` takes it back afterwards")
     if ticket.step is Step.DONE:
         raise RunStateError(f"{ticket_id}: done already; `backlog-ops undo {ticket_id}` takes its commit back")
     at_work = open_actions_of(ctx, ticket)
@@ -93,14 +97,20 @@ def _parked(ctx: Context, ticket_id: str, run: Run | None) -> TicketState:
     ticket = ctx.store.ticket(run.id, ticket_id) if run else _last_state(ctx, ticket_id)
     if ticket is None:
         raise UsageError(f"{ticket_id}: no run has had it; `backlog-ops run {ticket_id}` does")
-    if ticket.step is not Step.PARKED:
+    aborted = run is None and ticket.step is not Step.DONE
+    if ticket.step is not Step.PARKED and not aborted:
         raise RunStateError(f"{ticket_id}: not parked; it is {ticket.step}")
     return ticket
 
 
 def _take_up(ctx: Context, ticket: TicketState) -> str:
-    at, carried = Step(ticket.parked_at or Step.PREPARE.value), None
+    at, history = Step(ticket.parked_at or Step.PREPARE.value), ticket.history
     if ticket.worktree is None or not ctx.worktree_path(ticket).is_dir():
-        at, carried = Step.PREPARE, ctx.git.commit_of(kept_ref(ticket))
-    wave = take_up(ctx.store, ticket, at, carried)
+        at = Step.PREPARE
+    carried = ctx.git.commit_of(kept_ref(ticket)) if at is Step.PREPARE else None
+    if ticket.reason and ticket.reason.startswith(CONFLICT):
+        history = as_history([*earlier_failures(ticket), Failure("Merge", ticket.reason)])
+    unfinished = {t.id: t.wave or 0 for t in ctx.store.tickets(ticket.run) if t.step is not Step.DONE}
+    least = 1 + max((unfinished[other] for other in ctx.parsed(ticket).depends_on if other in unfinished), default=-1)
+    wave = take_up(ctx.store, ticket, at, carried, history, least)
     return f"{ticket.id}: taken up again at {at}" + (f", in wave {wave}" if wave else "")

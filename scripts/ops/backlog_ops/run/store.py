@@ -91,18 +91,20 @@ class Store(Transactions):
         self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def end_run(self, run_id: str, state: str, said: str) -> bool:
-        """Close a run; `said`, its last line, ends its summary. False, and nothing changed, where it was to be done but
-        a ticket was taken up meanwhile.
+        """Close an open run; `said`, its last line, ends its summary. False, and nothing changed, where it is no longer
+        open, or was to be done but a ticket was taken up meanwhile.
         """
         with self.transaction() as db:
             unfinished = f"SELECT 1 FROM ticket WHERE run = ? AND wave IS NOT NULL AND {NOT_FINAL}"
             if state == "done" and db.execute(unfinished, (run_id,)).fetchone():
                 return False
-            db.execute(
+            done = db.execute(
                 "UPDATE run SET state = ?, ended_at = ?, paused_until = NULL, paused_why = NULL,"
-                " summary = coalesce(summary || char(10), '') || ? WHERE id = ?",
+                " summary = coalesce(summary || char(10), '') || ? WHERE id = ? AND state = 'open'",
                 (state, self.clock(), said, run_id),
             )
+            if done.rowcount != 1:
+                return False
             db.execute("UPDATE action SET state = 'closed' WHERE run = ? AND state <> 'closed'", (run_id,))
             journal.settled(db, run_id, None)
             self.say_within(db, run_id, None, said)
@@ -203,6 +205,8 @@ class Store(Transactions):
     def begin_step(self, run: Run, step: str, ticket: TicketState | None = None) -> int:
         """The write-ahead record of a step; returns how often the engine has died in it."""
         with self.transaction() as db:
+            if db.execute("SELECT 1 FROM run WHERE id = ? AND state = 'open'", (run.id,)).fetchone() is None:
+                raise OvertakenError(f"run {run.id} was ended meanwhile")
             attempt = ticket.attempt if ticket else run.wave
             return journal.begin(db, run.id, ticket.id if ticket else None, step, attempt, self.clock())
 

@@ -91,9 +91,9 @@ def surroundings_problem(error: BaseException) -> str | None:
 
 
 def git_problem(said: str, git_folder: Path, written: Iterable[Path] = ()) -> str | None:
-    """The same for a git that failed in a folder: by what it has printed, else by writing to where it had to write.
+    """The same for a git that failed in a folder: by its own words, else by writing to where it had to write.
 
-    What its hooks printed is not looked at.
+    Hooks print what they like: where one may have spoken, `said` must be empty.
     """
     own = [line for line in said.splitlines() if line.startswith(("fatal: ", "error: "))]
     where = f"{git_folder}: git: "

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from backlog_ops.domain.text import one_line
 from backlog_ops.run.rows import Event
 from backlog_ops.storage.database import connect, transaction
 from backlog_ops.storage.database_file import Connection
+
+LONGEST_LINE = 1_000  # characters: models' words stand in some
 
 
 def printable(text: str) -> str:
@@ -54,7 +57,7 @@ class Transactions:
         """The same inside a transaction, together with what it is about."""
         db.execute(
             "INSERT INTO event (run, at, ticket, text) VALUES (?, ?, ?, ?)",
-            (run_id, self.clock(), ticket, printable(text)),
+            (run_id, self.clock(), ticket, one_line(text, LONGEST_LINE)),
         )
 
     def events(self, run_id: str, after: int = 0) -> list[Event]:

@@ -5,8 +5,9 @@ Made in a worktree aside and checked by the project's own commands; the branch m
 
 from __future__ import annotations
 
-from backlog_ops.errors import FindingsError, RepositoryError, RunStateError
+from backlog_ops.errors import FindingsError, RunStateError
 from backlog_ops.run import worktrees
+from backlog_ops.run.branches import move_branch
 from backlog_ops.run.commands import run_checks
 from backlog_ops.run.context import Context
 from backlog_ops.run.git import Git, GitError
@@ -20,6 +21,9 @@ def undo(ctx: Context, ticket_id: str) -> str:
     Raises RunStateError where there is nothing to take back, FindingsError where later work needs the commit.
     """
     run, ticket = _done(ctx, ticket_id)
+    current = ctx.store.open_run()
+    if current is not None and current.id != run.id:
+        raise RunStateError(f"run {current.id} is open and began before this: undo {ticket_id} when it has ended")
     commit = ticket.commit_id or ""
     ref, branch = _holder(ctx, run, ticket)
     tip = ctx.git.commit_of(ref) or ""
@@ -27,9 +31,11 @@ def undo(ctx: Context, ticket_id: str) -> str:
     try:
         worktrees.create(ctx, path, tip)
         reverted = _revert(ctx, ctx.git.at(path), ticket, commit)
-        _move(ctx, ref, branch, tip, reverted)
+        if reverted != tip:
+            move_branch(ctx.git, ref, reverted, tip, "backlog: undo")
     finally:
         worktrees.remove_at(ctx, path)
+    worktrees.forget_kept(ctx, ticket)
     reason = f"undone: {reverted[:9]} takes {commit[:9]} back"
     ctx.store.settle(ticket, reason, step=Step.PARKED, reason=reason, parked_at=Step.PREPARE)
     return f"{ticket.id}: {branch} is at {reverted[:9]}, which takes {commit[:9]} back; the ticket is pending again"
@@ -62,7 +68,7 @@ def _revert(ctx: Context, git: Git, ticket: TicketState, commit: str) -> str:
     try:
         git.run("revert", "--no-commit", commit)
     except GitError:
-        met = git.text("diff", "--name-only", "--diff-filter=U", check=False).splitlines()
+        met = git.unmerged()
         where = f"{met[0]} was changed again since" if met else "later commits need it"
         raise FindingsError(f"{ticket.id}: cannot be taken back: {where}; {by_hand}") from None
     gates = ctx.settings.quality_gates
@@ -74,6 +80,8 @@ def _revert(ctx: Context, git: Git, ticket: TicketState, commit: str) -> str:
             f"{ticket.id}: cannot be taken back: without it {failed.name} fails: {failed.problem}; {by_hand}",
             failed.output.splitlines()[-20:],
         )
+    if tree == git.text("rev-parse", "HEAD^{tree}"):  # taken back already; whoever did so was killed before he said it
+        return git.text("rev-parse", "HEAD")
     git.run("read-tree", tree)  # what the commands left behind is nobody's work
     subject = (ticket.message or ticket.id).splitlines()[0]
     message = f"revert: {subject}\n\nThis takes back commit {commit}.\n\nTicket: {ticket.id}\n"
@@ -81,12 +89,3 @@ def _revert(ctx: Context, git: Git, ticket: TicketState, commit: str) -> str:
         "commit", "--quiet", "--cleanup=whitespace", "-F", "-", stdin=message.encode(), timeout=gates.timeout_seconds
     )
     return git.text("rev-parse", "HEAD")
-
-
-def _move(ctx: Context, ref: str, branch: str, tip: str, new: str) -> None:
-    if ctx.git.branch() == branch:
-        ctx.git.run("merge", "--ff-only", "--quiet", new)
-    elif any(ctx.git.at(path).branch() == branch for path in ctx.git.worktrees()):
-        raise RepositoryError(f"{branch} is checked out in another worktree; run this there")
-    else:
-        ctx.git.move_ref(ref, new, tip, "backlog: undo")

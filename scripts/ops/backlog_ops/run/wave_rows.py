@@ -43,10 +43,10 @@ def close_wave(store: Store, run_id: str, wave: int, summary: str, said: str) ->
         _open(db, run_id, wave + 1)
 
 
-def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None) -> int | None:
+def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None, history: str, least: int) -> int | None:
     """A parked ticket goes on at `at`: in its own wave where that is under way or still to come, at once where all are
-    over, else in a wave of its own at the end. Returns the number of a wave that is to come. Failures and attempts are
-    counted anew.
+    over, else in a wave of its own at the end; never before wave `least`. Returns the number of a wave to come.
+    Failures and attempts are counted anew.
     """
     with store.transaction() as db:
         now, last = db.execute(
@@ -54,9 +54,10 @@ def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None) ->
             " WHERE run.id = ?",
             (ticket.run,),
         ).fetchone()
-        to_come = ticket.wave is not None and ticket.wave > now
-        later = now <= last and ticket.wave != now
-        wave = ticket.wave if to_come else last + 1 if later else now
+        own = ticket.wave or 0
+        own_wave_is_over = now <= last and own < now
+        wave = max(least, last + 1 if own_wave_is_over else max(own, now))
+        later = wave > now
         newest = db.execute("SELECT coalesce(max(number), 0) FROM action").fetchone()[0]
         store.change_within(
             db,
@@ -70,6 +71,7 @@ def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None) ->
                 "forgiven": ticket.attempt,
                 "asked_again": newest,
                 "carried": carried or ticket.carried,
+                "history": history,
             },
         )
         store.say_within(db, ticket.run, ticket.id, "taken up again")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from backlog_ops.domain.paths import same_file_key
+from backlog_ops.domain.write_set import outside
 from backlog_ops.errors import BacklogError, FindingsError, RepositoryError, SurroundingsError
+from backlog_ops.run.belonging import lost_worktree
 from backlog_ops.run.commands import run_checks
 from backlog_ops.run.context import Context
-from backlog_ops.run.git import PLAIN_DIFF, GitError
+from backlog_ops.run.git import PLAIN_DIFF, GitError, is_beyond_link
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.stale_locks import clear_half_made, clear_stale_locks
+from backlog_ops.run.steps import Step
 
 
 def create(ctx: Context, path: Path, commit: str) -> None:
@@ -60,7 +65,7 @@ def _set_up(ctx: Context, worktree: Path, commit: str) -> None:
 def clear_locks(ctx: Context, ticket: TicketState) -> None:
     """Remove what a git that was killed in the ticket's worktree has left there: nobody else is at work in it."""
     worktree = ctx.worktree_path(ticket)
-    if (worktree / ".git").is_file():
+    if worktree.is_dir() and lost_worktree(worktree) is None:
         clear_stale_locks(ctx.git.at(worktree))
 
 
@@ -72,7 +77,9 @@ def bring_in(ctx: Context, ticket: TicketState, commit: str) -> str | None:
     kept = ticket.carried or ""
     if ctx.git.commit_of(kept) is None:
         return None
-    patch = git.run("diff", "--binary", *PLAIN_DIFF, f"{kept}^", kept).stdout
+    # Without the move of the ticket's own file, which a commit that did not get through had made already.
+    tickets = f":(top,exclude,literal){ctx.settings.backlog.data_dir}"
+    patch = git.run("diff", "--binary", *PLAIN_DIFF, f"{kept}^", kept, "--", ":/", tickets).stdout
     if not patch:
         return None
     try:
@@ -87,6 +94,20 @@ def bring_in(ctx: Context, ticket: TicketState, commit: str) -> str | None:
 def snapshot(ctx: Context, worktree: Path) -> str:
     """The tree of the worktree as it is now, without what was linked into it."""
     return ctx.git.at(worktree).snapshot_tree(ctx.settings.worktree.link)
+
+
+def unusable_paths(ctx: Context, ticket: TicketState, paths: Sequence[str]) -> list[tuple[str, str]]:
+    """(path, why) for those that would not be committed: ignored, or behind a link, where they are the user's own."""
+    worktree = ctx.worktree_path(ticket)
+    links = [same_file_key(name) for name in ctx.settings.worktree.link]
+    own, found = [], []
+    for path in paths:
+        if is_beyond_link(worktree, path) or not outside([same_file_key(path)], links):
+            found.append((path, "lies behind a link out of the worktree"))
+        else:
+            own.append(path)
+    ignored = ctx.git.at(worktree).ignored(own)
+    return [*found, *((path, "is ignored by git and would not be committed") for path in ignored)]
 
 
 def keep(ctx: Context, ticket: TicketState) -> str | None:
@@ -105,6 +126,11 @@ def keep(ctx: Context, ticket: TicketState) -> str | None:
     except (BacklogError, OSError) as error:
         return str(error)
     return None
+
+
+def forget_kept(ctx: Context, ticket: TicketState) -> None:
+    """What was kept of a ticket that is done now would only be in the way later."""
+    ctx.git.run("update-ref", "-d", kept_ref(ticket), check=False)
 
 
 def kept_ref(ticket: TicketState) -> str:
@@ -128,14 +154,22 @@ def remove_at(ctx: Context, path: Path) -> None:
 def remove_all(ctx: Context, run: Run) -> None:
     """Remove what is left of a run: its worktrees and their folder."""
     folder = ctx.work_folder / "worktrees" / run.id
+    unkept = {
+        ticket.id for ticket in ctx.store.tickets(run.id) if ticket.step is not Step.DONE and _is_unkept(ctx, ticket)
+    }
     with ctx.merging:
         for path in list(folder.iterdir()) if folder.is_dir() else []:
-            _forget(ctx, path)
-        shutil.rmtree(folder, ignore_errors=True)
+            if path.name not in unkept:
+                _forget(ctx, path)
         ctx.git.run("worktree", "prune")
-    parent = folder.parent
-    if parent.is_dir() and not any(parent.iterdir()):
-        parent.rmdir()
+    for empty in (folder, folder.parent):
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def _is_unkept(ctx: Context, ticket: TicketState) -> bool:
+    """Whether a worktree is all there is of a ticket's work, because that could not be kept elsewhere."""
+    return ctx.git.commit_of(kept_ref(ticket)) is None and keep(ctx, ticket) is not None
 
 
 def _forget(ctx: Context, path: Path) -> None:

@@ -195,6 +195,7 @@ MIGRATIONS = (
         at           REAL NOT NULL,            -- Unix seconds
         outcome      TEXT                      -- settled | stopped | cut: the engine died in it; NULL: at work
     );
+    CREATE INDEX ticket_by_wave ON ticket (run, wave);
     CREATE INDEX journal_open ON journal (run, ticket) WHERE outcome IS NULL;
 
     -- What a run asks a person, shown as q<number>.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,12 @@ from backlog_ops.run.prompts import commit_prompt
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
 from backlog_ops.run.text_gates import ask_gate
+
+# What no change of files can mend: a key that cannot sign, a name that is not set.
+_PERSONS_MATTER = re.compile(
+    r"^(error|fatal): (gpg failed to sign|failed to write commit object|unable to auto-detect|empty ident name)",
+    re.MULTILINE,
+)
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
@@ -42,7 +49,7 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
 
 def _refused(ctx: Context, git: Git, ticket: TicketState, error: GitError) -> None:
     """A hook that mended files: judge them again, once. One that said no: a failed gate. No hook: a person's matter."""
-    if not git.has_commit_hooks():
+    if not git.has_commit_hooks() or _PERSONS_MATTER.search(error.output or error.message):
         park(ctx, ticket, f"git could not commit: {'; '.join([error.message, *error.details])}")
         return
     said = error.output or error.message

@@ -7,11 +7,12 @@ import json
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.plans import Plan
 from backlog_ops.domain.routing import Decision, Rule
-from backlog_ops.domain.write_set import outside, write_set
+from backlog_ops.domain.write_set import deletable, outside, write_set
 from backlog_ops.run import briefs, worktrees
 from backlog_ops.run.context import Context
-from backlog_ops.run.failures import failures_of
+from backlog_ops.run.failures import failures_of, last_failure
 from backlog_ops.run.gates.outcome import effort, fail, park
+from backlog_ops.run.git import is_beyond_link
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.steps import Step
 
@@ -41,7 +42,7 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
 def _open(ctx: Context, ticket: TicketState) -> None:
     decision = ctx.decide(Gate.IMPLEMENT, ticket)
     if decision.tier is None:
-        park(ctx, ticket, decision.reason)
+        park(ctx, ticket, f"{decision.reason}; last: {last_failure(ctx.store, ticket)}")
         return
     worktree = ctx.worktree_path(ticket)
     number = ticket.attempt + 1
@@ -79,20 +80,29 @@ def _inspect(ctx: Context, ticket: TicketState, action: Action) -> None:
         ctx.store.settle(ticket, f"IMPLEMENT attempt {action.attempt} died: {action.cause}", closing=[action])
         return
     delete_planned(ctx, ticket)
-    worktree = ctx.worktree_path(ticket)
-    git, base = ctx.git.at(worktree), ticket.base_commit or ""
-    strays = outside(git.paths_between(base, worktrees.snapshot(ctx, worktree)), allowed_paths(ctx, ticket))
-    git.restore(base, strays)
+    git, base = ctx.git.at(ctx.worktree_path(ticket)), ticket.base_commit or ""
     judged_before = ticket.work_tree or git.text("rev-parse", f"{base}^{{tree}}")
-    tree, note = worktrees.snapshot(ctx, worktree), _note(strays)
+    tree, strays = take_back_strays(ctx, ticket)
+    note = _note(strays)
     if tree == judged_before:
         detail = "\n\n".join(filter(None, [note, "The attempt ended without changing any file it may change."]))
         fail(ctx, ticket, Gate.LINT, detail, "the attempt changed nothing", [action], note=note, work_tree=tree)
         return
     said = f"IMPLEMENT {effort(ctx, action)} · {len(git.paths_between(base, tree))} files changed"
     if strays:
-        said += f" · {len(strays)} outside the write-set put back, such as {strays[0]}"
+        said += f" · {len(strays)} put back that were not to be touched, such as {strays[0]}"
     ctx.store.settle(ticket, said, closing=[action], step=Step.LINT, work_tree=tree, note=note)
+
+
+def take_back_strays(ctx: Context, ticket: TicketState) -> tuple[str, list[str]]:
+    """(tree of the worktree, paths that were put back before: outside the write-set, or deleted unasked)."""
+    worktree = ctx.worktree_path(ticket)
+    git, base = ctx.git.at(worktree), ticket.base_commit or ""
+    tree = worktrees.snapshot(ctx, worktree)
+    strays = outside(git.paths_between(base, tree), allowed_paths(ctx, ticket))
+    strays += outside(git.paths_between(base, tree, only="D"), deletable(ctx.parsed(ticket)) | set(strays))
+    git.restore(base, strays)
+    return worktrees.snapshot(ctx, worktree) if strays else tree, strays
 
 
 def _note(strays: list[str]) -> str | None:
@@ -104,8 +114,12 @@ def _note(strays: list[str]) -> str | None:
 
 
 def delete_planned(ctx: Context, ticket: TicketState) -> None:
-    """Remove what the plan deletes: an implementer has no tool for it, and the plan was accepted."""
+    """Remove what the plan deletes: an implementer has no tool for it, and the plan was accepted. Nothing behind a link
+    that was put in place of a folder since.
+    """
     worktree = ctx.worktree_path(ticket)
     for path in plan_of(ticket).deleted_paths:
+        if is_beyond_link(worktree, path):
+            continue
         if (worktree / path).is_file() or (worktree / path).is_symlink():
             (worktree / path).unlink()

@@ -39,7 +39,14 @@ def _open(ctx: Context, ticket: TicketState) -> None:
     decision = ctx.decide(Gate.INVESTIGATE, ticket)
     assert decision.tier is not None, "INVESTIGATE never parks"
     worktree = ctx.worktree_path(ticket)
-    action = ctx.store.add_action(ticket, Gate.INVESTIGATE, max(1, ticket.attempt), decision.tier, decision.rule.value)
+    action = ctx.store.add_action(
+        ticket,
+        Gate.INVESTIGATE,
+        max(1, ticket.attempt),
+        decision.tier,
+        decision.rule.value,
+        tree=worktrees.snapshot(ctx, worktree),  # what is cited stood there before anybody looked
+    )
     text = briefs.investigation_brief(ticket, action, worktree, _questions(ticket), repository_view(ctx, ticket))
     brief = briefs.write_brief(ctx, ticket, action, text)
     ctx.store.open_actions(ticket, [ctx.opening(ticket, action, brief, hand_in_path(action, worktree))], [])
@@ -47,9 +54,10 @@ def _open(ctx: Context, ticket: TicketState) -> None:
 
 def _take(ctx: Context, ticket: TicketState, action: Action) -> None:
     found, problem = read_json(Path(action.hand_in or ""), INVESTIGATION_SCHEMA)
-    tree = worktrees.snapshot(ctx, ctx.worktree_path(ticket))
     problem = (
-        action.cause or problem or investigation_problem(found, _questions(ticket), lambda p: _lines(ctx, tree, p))
+        action.cause
+        or problem
+        or investigation_problem(found, _questions(ticket), lambda path: ctx.git.lines_at(action.tree or "", path))
     )
     if problem:
         _no_answer(ctx, ticket, action, problem)
@@ -73,8 +81,3 @@ def _no_answer(ctx: Context, ticket: TicketState, action: Action, problem: str) 
         ctx.store.settle(ticket, f"INVESTIGATE: no usable answer: {problem}", closing=[dead])
     else:
         park(ctx, ticket, f"needs-investigation: no usable answer: {problem}", [dead])
-
-
-def _lines(ctx: Context, tree: str, path: str) -> list[str] | None:
-    data = ctx.git.file_at(tree, path)
-    return None if data is None else data.decode("utf-8", "replace").splitlines()

@@ -10,7 +10,7 @@ from backlog_ops.run import worktrees
 from backlog_ops.run.changes import emptied_files, touched_repositories
 from backlog_ops.run.commands import Checks, run_checks
 from backlog_ops.run.context import Context
-from backlog_ops.run.gates.implement import allowed_paths, delete_planned
+from backlog_ops.run.gates.implement import allowed_paths, delete_planned, take_back_strays
 from backlog_ops.run.gates.outcome import fail, verdict_on
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.secret_scan import find_secrets
@@ -41,17 +41,28 @@ def run_in_worktree(
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
-    base, tree = ticket.base_commit or "", ticket.work_tree or ""
-    refused = refusal(ctx, base, tree)
-    if refused is not None:
-        fail(ctx, ticket, Gate.LINT, _told(ticket, refused.detail), refused.headline)
-        return
-    checks, tree = run_in_worktree(ctx, ticket, tree)
-    if not checks.passed:
-        failed = checks.results[-1]
-        detail = _told(ticket, checks.report())
-        fail(ctx, ticket, Gate.LINT, detail, f"{failed.name}: {failed.problem}", work_tree=tree)
-        return
+    """The commands pass on the very tree that goes on: where they change it themselves, they run on that once more."""
+    tree, _strays = take_back_strays(ctx, ticket)
+    for _ in range(TRIES):
+        refused = refusal(ctx, ticket.base_commit or "", tree)
+        if refused is not None:
+            fail(ctx, ticket, Gate.LINT, _told(ticket, refused.detail), refused.headline, work_tree=tree)
+            return
+        checks, after = run_in_worktree(ctx, ticket, tree)
+        if not checks.passed:
+            failed = checks.results[-1]
+            detail = _told(ticket, checks.report())
+            fail(ctx, ticket, Gate.LINT, detail, f"{failed.name}: {failed.problem}", work_tree=after)
+            return
+        if after == tree:
+            _passed(ctx, ticket, checks, tree)
+            return
+        tree, changed = after, ctx.git.paths_between(tree, after)
+    detail = f"The commands change these files each time they run:\n{_list(changed)}"
+    fail(ctx, ticket, Gate.LINT, _told(ticket, detail), f"the commands change {changed[0]} each time", work_tree=tree)
+
+
+def _passed(ctx: Context, ticket: TicketState, checks: Checks, tree: str) -> None:
     seconds = sum(result.seconds for result in checks.results)
     ctx.store.settle(
         ticket,
@@ -67,6 +78,7 @@ def _told(ticket: TicketState, detail: str) -> str:
 
 
 MOST_LISTED = 30
+TRIES = 2
 
 
 @dataclass(frozen=True)

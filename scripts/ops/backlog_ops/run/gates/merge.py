@@ -6,25 +6,30 @@ On any failure the branch is what it was: it moves last, by compare-and-swap, to
 from __future__ import annotations
 
 from backlog_ops.domain.gates import Gate
-from backlog_ops.domain.tickets import FileAction
-from backlog_ops.domain.write_set import outside
+from backlog_ops.domain.write_set import deletable, outside
+from backlog_ops.errors import RepositoryError
 from backlog_ops.run import worktrees
+from backlog_ops.run.branches import move_branch
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.commit import completed_path, uncommit
-from backlog_ops.run.gates.implement import allowed_paths, plan_of
+from backlog_ops.run.gates.implement import allowed_paths
 from backlog_ops.run.gates.lint import run_in_worktree
 from backlog_ops.run.gates.outcome import fail, park
 from backlog_ops.run.git import GitError
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
 
-_MAY_GO = (FileAction.DELETE, FileAction.UNKNOWN)
+CONFLICT = "merge conflict with what was merged before it"
 
 
 def step(ctx: Context, run: Run, ticket: TicketState) -> None:
     """Put the ticket's commit on the run's branch."""
     with ctx.merging:
-        tip = ctx.git.commit_of(run.ref) or ""
+        tip = ctx.git.commit_of(run.ref)
+        if tip is None:
+            raise RepositoryError(
+                f"{run.branch} is gone; `git branch {run.branch} {run.base_commit[:9]}` makes it again"
+            )
         if not ctx.git.is_ancestor(ticket.commit_id or "", tip):
             commit: str | None = ticket.commit_id or ""
             if tip != ticket.base_commit:
@@ -33,9 +38,10 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
                 return
             # Recorded before the branch moves: a kill in between finds its commit on the branch.
             ticket = ctx.store.update_ticket(ticket, commit_id=commit, base_commit=tip)
-            ctx.git.move_ref(run.ref, commit, tip, f"backlog: {ticket.id}")
+            move_branch(ctx.git, run.ref, commit, tip, f"backlog: {ticket.id}")
     subject = (ticket.message or "").splitlines()[0]
     ctx.store.settle(ticket, f"COMMIT · {(ticket.commit_id or '')[:9]} · {subject}", step=Step.DONE)
+    worktrees.forget_kept(ctx, ticket)
     worktrees.remove(ctx, ticket)
 
 
@@ -48,10 +54,12 @@ def _rebased(ctx: Context, ticket: TicketState, tip: str) -> str | None:
     try:
         git.run("rebase", "--quiet", "--onto", tip, ticket.base_commit or "", "HEAD", timeout=seconds)
     except GitError as error:
-        met = git.text("diff", "--name-only", "--diff-filter=U", "--relative", check=False).splitlines()
+        met = git.unmerged()
         git.run("rebase", "--abort", check=False)
-        where = f" in {', '.join(met[:3])}" if met else f": {error.message}"
-        reason = f"merge conflict with what was merged before it{where}"
+        if not met:
+            park(ctx, ticket, f"could not be rebased on what was merged before it: {error.message}")
+            return None
+        reason = f"{CONFLICT} in {', '.join(met[:3])}"
         # It cannot come through as it is: `retry` lets it begin again on the branch as it is then.
         park(ctx, ticket, reason, resume_at=Step.PREPARE)
         return None
@@ -86,17 +94,14 @@ def _judge_again(ctx: Context, ticket: TicketState, tip: str) -> None:
 
 
 def _may_land(ctx: Context, ticket: TicketState, tip: str, commit: str) -> bool:
-    """Whether the commit changes the ticket's own files only, and removes only what was to be removed: by the plan, or
-    by a ticket that lets it open.
-    """
+    """Whether the commit changes the ticket's own files only, and removes only what the ticket names for that."""
     own = allowed_paths(ctx, ticket) | {ticket.path, completed_path(ctx, ticket)}
     strays = outside(ctx.git.paths_between(tip, commit), own)
     if strays:
         park(ctx, ticket, f"refused to merge: it would change {strays[0]}, which is not among the ticket's files")
         return False
-    may_go = {file.path for file in ctx.parsed(ticket).affected_files if file.action in _MAY_GO}
     deleted = ctx.git.paths_between(tip, commit, only="D")
-    unnamed = outside(deleted, may_go | plan_of(ticket).deleted_paths | {ticket.path})
+    unnamed = outside(deleted, deletable(ctx.parsed(ticket)) | {ticket.path})
     if unnamed:
         park(ctx, ticket, f"refused to merge: it would delete {unnamed[0]}, which the ticket does not name for that")
     return not unnamed

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backlog_ops.domain.gates import Gate, Tier
+from backlog_ops.domain.text import one_line
 from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
 from backlog_ops.run.rows import Action, TicketState, Verdict
 from backlog_ops.run.steps import Step
+from backlog_ops.run.transactions import LONGEST_LINE
 
 
 def park(
@@ -19,6 +21,7 @@ def park(
     """Take the ticket out of the run, with its history and its work; the run goes on. `retry` goes on with
     `resume_at`, else with the step that failed.
     """
+    reason = one_line(reason, LONGEST_LINE)
     kept = worktrees.keep(ctx, ticket)
     ctx.store.settle(
         ticket,

@@ -9,6 +9,7 @@ from typing import Any
 
 from backlog_ops.domain.gates import Gate, TicketStatus, Tier
 from backlog_ops.domain.plans import PLAN_SCHEMA, Plan, plan_problem
+from backlog_ops.domain.write_set import deletable, outside
 from backlog_ops.llm.types import Prompt
 from backlog_ops.run import worktrees
 from backlog_ops.run.briefs import open_text_action
@@ -33,9 +34,9 @@ def prepare(ctx: Context, run: Run, ticket: TicketState) -> None:
     path = ctx.worktree_path(ticket)
     worktrees.create(ctx, path, commit)
     parsed = ctx.parsed(ticket)
-    unseen = ctx.git.at(path).ignored([file.path for file in parsed.affected_files])
-    if unseen:
-        park(ctx, ticket, f"{unseen[0]}: named by the ticket, but git is told to ignore it; it would not be committed")
+    unusable = worktrees.unusable_paths(ctx, ticket, [file.path for file in parsed.affected_files])
+    if unusable:
+        park(ctx, ticket, f"{unusable[0][0]}: named by the ticket, but it {unusable[0][1]}")
         return
     unfit = worktrees.bring_in(ctx, ticket, commit) if ticket.carried else None
     history = as_history([*earlier_failures(ticket), Failure("The work so far", unfit)]) if unfit else ticket.history
@@ -104,8 +105,12 @@ def _problem(ctx: Context, ticket: TicketState, answer: Any) -> str | None:
     problem = plan_problem(answer)
     if problem:
         return problem
-    unseen = ctx.git.at(ctx.worktree_path(ticket)).ignored([file["path"] for file in answer["files"]])
-    return f"files: {unseen[0]!r} is ignored by git and would not be committed" if unseen else None
+    deleted = Plan.from_json(answer).deleted_paths
+    unnamed = outside(deleted, deletable(ctx.parsed(ticket)))
+    if unnamed:
+        return f"files: {unnamed[0]!r} is to be deleted, but the ticket does not name it for that"
+    unusable = worktrees.unusable_paths(ctx, ticket, [file["path"] for file in answer["files"]])
+    return f"files: {unusable[0][0]!r} {unusable[0][1]}" if unusable else None
 
 
 def _take_hand_in(ctx: Context, ticket: TicketState, action: Action) -> None:

@@ -13,11 +13,12 @@ from backlog_ops.run import briefs, worktrees
 from backlog_ops.run.actions import hand_in_path
 from backlog_ops.run.changes import governing_files, shrunken_files, texts_between
 from backlog_ops.run.context import Context
-from backlog_ops.run.failures import failures_of
+from backlog_ops.run.failures import failures_of, last_failure
 from backlog_ops.run.gates.implement import granted_paths, plan_of
 from backlog_ops.run.gates.outcome import effort, fail, park, verdict_on
 from backlog_ops.run.hand_ins import read_json
 from backlog_ops.run.rows import Action, Run, TicketState
+from backlog_ops.run.shown_secrets import patch_without_secrets
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import OpenAction
 
@@ -42,7 +43,7 @@ def _open(ctx: Context, ticket: TicketState, reviewers: list[Reviewer]) -> None:
     """Ask these reviewers about the tree that LINT has passed."""
     decision = ctx.decide(Gate.REVIEW, ticket)
     if decision.tier is None:
-        park(ctx, ticket, decision.reason)
+        park(ctx, ticket, f"{decision.reason}; last: {last_failure(ctx.store, ticket)}")
         return
     evidence, opening = _evidence(ctx, ticket), list[OpenAction]()
     for reviewer in reviewers:
@@ -72,7 +73,8 @@ def _evidence(ctx: Context, ticket: TicketState) -> briefs.ReviewEvidence:
     before, after = texts_between(ctx.git, base, tree)
     governing = governing_files(ctx.git.paths_between(base, tree), ctx.settings.code_rules_files)
     warnings = [*lost_tests(before, after), *shrunken_files(before, after), *governing]
-    return briefs.ReviewEvidence(passed[-1] if passed else "", ctx.git.diff(base, tree), warnings)
+    diff = patch_without_secrets(ctx.git, base, tree, ctx.git.diff(base, tree))
+    return briefs.ReviewEvidence(passed[-1] if passed else "", diff, warnings)
 
 
 def _package(
@@ -143,11 +145,7 @@ def _no_verdict(ctx: Context, ticket: TicketState, unreadable: list[Action], act
 
 def _lines(ctx: Context, ticket: TicketState, path: str) -> list[str] | None:
     """The file's lines in the reviewed tree; of the base, where the ticket deletes it."""
-    for tree in (ticket.work_tree, ticket.base_commit):
-        data = ctx.git.file_at(tree or "", path)
-        if data is not None:
-            return data.decode("utf-8", "replace").splitlines()
-    return None
+    return ctx.git.lines_at(ticket.work_tree or "", path) or ctx.git.lines_at(ticket.base_commit or "", path)
 
 
 def _detail(review: Review) -> str:
