@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from backlog_ops.domain.gates import Gate
+from backlog_ops.run import closing
 from backlog_ops.run.driver_lock import RUN, WORKER, driving
 from backlog_ops.run.opening import open_run
 from tests.support.lab import Lab, ticket_text
@@ -181,15 +184,14 @@ def test_a_second_run_is_told_about_the_first(lab, fake_claude):
     assert not Path(fake_claude).with_name("asked").exists()
 
 
-@pytest.mark.parametrize("who", [RUN, WORKER])
-def test_a_run_that_is_driven_is_not_driven_twice(lab, fake_claude, who):
+@pytest.mark.parametrize(("who", "command"), [(RUN, "run"), (RUN, "clean"), (WORKER, "clean")])
+def test_a_run_that_is_driven_is_not_driven_twice(lab, fake_claude, who, command):
     ctx = lab.context()
     open_run(ctx, [], None)
     with driving(ctx.state_folder, who):
-        for command in ("run", "clean"):
-            assert refused(lab, command, CLAUDE_BIN=fake_claude) == (
-                f"{who} (pid {os.getpid()}) is at work on this repository; wait for it or stop it first"
-            )
+        assert refused(lab, command, CLAUDE_BIN=fake_claude) == (
+            f"{who} (pid {os.getpid()}) is at work on this repository; wait for it or stop it first"
+        )
     assert not Path(fake_claude).with_name("asked").exists()
 
 
@@ -214,7 +216,8 @@ def test_an_unknown_ticket(lab):
 
 def test_an_unknown_gate(lab):
     assert refused(lab, "route", "T-1", "GUESS", code=2) == (
-        "GUESS: no such gate; one of CLASSIFY, WAVE_PLAN, INVESTIGATE, PLAN, DRAFT, IMPLEMENT, LINT, REVIEW, COMMIT, SUMMARY"
+        "GUESS: no such gate; one of CLASSIFY, WAVE_PLAN, INVESTIGATE, PLAN, DRAFT, IMPLEMENT, LINT, REVIEW, COMMIT, "
+        "SUMMARY"
     )
 
 
@@ -251,3 +254,24 @@ def test_words_that_are_no_command(lab, args, said):
 def test_nothing_to_spend(lab, fake_claude, command):
     said = refused(lab, command, "--max-usd", "0", code=6, CLAUDE_BIN=fake_claude)
     assert said == "--max-usd: nothing is left to spend; give an amount above 0"
+
+
+def test_a_run_waits_for_the_worker_of_a_session(lab, fake_claude):
+    ctx = lab.context()
+    open_run(ctx, [], None)
+    with driving(ctx.state_folder, WORKER):
+        main = Path(__file__).resolve().parents[2] / "scripts" / "ops" / "backlog_ops" / "__main__.py"
+        waiting = subprocess.Popen(
+            [sys.executable, str(main), "run"],
+            cwd=lab.top,
+            env={**os.environ, "CLAUDE_BIN": str(fake_claude)},
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().startswith(f"waiting for {WORKER} (pid {os.getpid()})")
+        closing.abort(ctx)
+    said = waiting.stderr.read()
+    waiting.wait(20)
+    assert "stop it first" not in said

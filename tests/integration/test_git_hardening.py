@@ -108,7 +108,7 @@ def test_the_repair_that_the_line_names_mends_it(tmp_path):
     lab = several(tmp_path)
     driven = to_be_reviewed(lab)
     lose(worktree_of(driven))
-    lab.git.run("worktree", "repair", str(worktree_of(driven)))
+    lab.git.run("worktree", "repair")
     driven.play()
     assert driven.state().step is Step.DONE
 
@@ -266,7 +266,7 @@ def test_what_git_cannot_answer_is_no_none(tmp_path):
 
 
 def test_nothing_is_deleted_behind_a_link_that_took_the_place_of_a_folder(tmp_path):
-    lab = several(tmp_path, affected_files=[{"path": "src/old.txt", "action": "delete"}, "src/T-1.txt"])
+    lab = several(tmp_path, files=("src/T-1.txt", "src/old.txt"))
     lab.write("src/old.txt", "old\n")
     lab.commit("old")
     lab.agents.plan_files = lambda _ticket: [("src/T-1.txt", "create"), ("src/old.txt", "delete")]

@@ -133,14 +133,15 @@ def test_what_the_baseline_allows_is_shown(lab):
     assert files(lab, {"a.py": AWS}) == {"a.py": AWS}
 
 
-def test_a_password_that_is_a_mere_word_goes_only_from_its_own_line(lab):
-    text = f"from django.contrib import admin\n{PASSWORD} = 'admin'\n"
-    expected = f"from django.contrib import admin\n{PASSWORD} = '[secret: Secret Keyword]'\n"
+@pytest.mark.parametrize("words", ["admin", "site-admin"])
+def test_a_password_of_mere_words_goes_only_from_its_own_line(lab, words):
+    text = f"log('{words}')\n{PASSWORD} = '{words}'\n"
+    expected = f"log('{words}')\n{PASSWORD} = '[secret: Secret Keyword]'\n"
     assert files(lab, {"a.py": text}) == {"a.py": expected}
 
 
 def test_a_key_found_in_one_file_is_hidden_in_another_that_repeats_it(lab):
-    value = "correct-horse-battery"
+    value = "correct-horse-7-battery"
     shown = files(lab, {"a.py": f"{PASSWORD} = '{value}'", "notes.txt": f"try {value}"})
     assert shown["notes.txt"] == "try [secret: Secret Keyword]"
 

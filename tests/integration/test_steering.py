@@ -340,11 +340,15 @@ def test_a_ticket_that_no_run_has_had_cannot_be_retried(tmp_path):
         retry(several(tmp_path).context(), ["T-1"])
 
 
-def test_a_ticket_of_an_aborted_run_was_not_parked(tmp_path):
+def test_a_ticket_of_an_aborted_run_is_taken_up_with_the_work_it_had(tmp_path):
     driven = HandDriven.begin(several(tmp_path))
+    driven.play_until(Gate.REVIEW)
     closing.abort(driven.ctx)
-    with pytest.raises(RunStateError, match="T-1: not parked; it is plan"):
-        retry(driven.ctx, ["T-1"])
+    (said,) = retry(driven.ctx, ["T-1"])
+    assert said.startswith("T-1: taken up again in run ")
+    new = HandDriven.going_on(driven.lab)
+    new.works()
+    assert (worktree_of(new, "T-1") / "src" / "T-1.txt").read_text() == "T-1 1\n"
 
 
 def test_a_ticket_that_the_person_has_blocked_is_not_taken_up(tmp_path, monkeypatch):

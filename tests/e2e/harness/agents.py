@@ -182,4 +182,3 @@ def _wave_plan(user: str) -> Json:
         waves.append({"wave": len(waves) + 1, "tickets": slots})
         left = {name: needs for name, needs in left.items() if name not in ready}
     return {"waves": waves, "skipped": []}
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ VERDICT_SCHEMA: dict[str, Any] = {
     },
 }
 
+_HIDDEN = re.compile(r"\[secret: [^\]]{1,100}\]")
 _BLOCKING = frozenset({"critical", "high"})
 
 
@@ -110,8 +112,10 @@ def citation_problem(file: str, line: int, quote: str, lines_of: Callable[[str],
         return f"{file}:{line} does not exist ({len(lines)} lines)"
     quoted, first = _squeezed(quote), _squeezed(lines[line - 1])
     below = _squeezed("\n".join(lines[line - 1 :][: len(quoted) + 1]))
-    starts = below.find(quoted)
-    if not quoted or starts < 0 or starts > len(first):
+    # What was hidden from the one who quotes may be anything.
+    parts = [re.escape(part) for part in _HIDDEN.split(quoted)]
+    found = re.search(r"\S{1,500}?".join(parts), below)
+    if not quoted or found is None or found.start() > len(first):
         return f"{file}:{line} does not say {quote[:80]!r}"
     return None
 

@@ -25,8 +25,7 @@ def lost_worktree(folder: Path) -> str | None:
     if not is_ticket_worktree(folder) or not folder.is_dir() or _leads_home(folder):
         return None
     return (
-        f"{folder / '.git'} is not the worktree's own any more; move away what is there, then `git worktree repair "
-        f"{folder}` puts it back"
+        f"{folder / '.git'} is not the worktree's own any more; move it away, then `git worktree repair` puts it back"
     )
 
 

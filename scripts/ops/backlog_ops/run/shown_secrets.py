@@ -23,7 +23,7 @@ UNKNOWN = "(not shown: looking for secrets in it takes too long)"
 
 _HEADING = re.compile(r"^(@@ -[\d,]+ \+[\d,]+ @@) (.+)", re.MULTILINE)
 _KEY_BEGINS = "PRIVATE KEY"
-_WORD = re.compile(r"[^\W\d]{1,20}")
+_WORDS = re.compile(r"[^\W\d_]{1,20}(?:[-_./: ][^\W\d_]{1,20})*")
 
 
 def files_without_secrets(
@@ -68,7 +68,7 @@ def _those_shown(lines: Sequence[Line], shown: Set[str], headings: tuple[str, ..
 def _hidden(text: str, lines: Mapping[str, Sequence[Line]], found: Sequence[FoundSecret], marks: int = 0) -> str:
     """`text` without what was found in `lines`; so many `marks` stand before each line of it.
 
-    A password that is a mere word goes only where a line was found to give it away: `admin` is other things as well.
+    A password of mere words goes only where a line was found to give it away: `admin` is other things as well.
     """
     if not found:
         return text
@@ -81,4 +81,4 @@ def _hidden(text: str, lines: Mapping[str, Sequence[Line]], found: Sequence[Foun
 
 
 def _without_words(secret: FoundSecret) -> FoundSecret:
-    return replace(secret, hidden=Hidden(frozenset(v for v in secret.hidden.values if not _WORD.fullmatch(v))))
+    return replace(secret, hidden=Hidden(frozenset(v for v in secret.hidden.values if not _WORDS.fullmatch(v))))

@@ -5,9 +5,9 @@ Made in a worktree aside and checked by the project's own commands; the branch m
 
 from __future__ import annotations
 
-from backlog_ops.errors import FindingsError, RunStateError
+from backlog_ops.errors import FindingsError, RepositoryError, RunStateError
 from backlog_ops.run import worktrees
-from backlog_ops.run.branches import move_branch
+from backlog_ops.run.branches import checked_out_at, move_branch
 from backlog_ops.run.commands import run_checks
 from backlog_ops.run.context import Context
 from backlog_ops.run.git import Git, GitError
@@ -26,7 +26,9 @@ def undo(ctx: Context, ticket_id: str) -> str:
         raise RunStateError(f"run {current.id} is open and began before this: undo {ticket_id} when it has ended")
     commit = ticket.commit_id or ""
     ref, branch = _holder(ctx, run, ticket)
-    tip = ctx.git.commit_of(ref) or ""
+    tip, there = ctx.git.commit_of(ref) or "", checked_out_at(ctx.git, ref)
+    if there is not None and not there.samefile(ctx.top):
+        raise RepositoryError(f"{branch} is checked out in another worktree; run this there: {there}")
     path = ctx.make_work_folder() / "worktrees" / run.id / f"undo-{ticket.id}"
     try:
         worktrees.create(ctx, path, tip)

@@ -16,6 +16,7 @@ from backlog_ops.run.gates.implement import allowed_paths
 from backlog_ops.run.gates.outcome import fail, park, verdict_on
 from backlog_ops.run.git import Git, GitError
 from backlog_ops.run.prompts import commit_prompt
+from backlog_ops.run.redaction import Redaction, environment_secrets
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
 from backlog_ops.run.text_gates import ask_gate
@@ -52,7 +53,7 @@ def _refused(ctx: Context, git: Git, ticket: TicketState, error: GitError) -> No
     if not git.has_commit_hooks() or _PERSONS_MATTER.search(error.output or error.message):
         park(ctx, ticket, f"git could not commit: {'; '.join([error.message, *error.details])}")
         return
-    said = error.output or error.message
+    said = Redaction(environment_secrets(ctx.environ)).of(error.output or error.message)
     tree = worktrees.snapshot(ctx, git.folder)
     strays = outside(git.paths_between(ticket.approved_tree or "", tree), allowed_paths(ctx, ticket))
     git.restore(ticket.approved_tree or "", strays)

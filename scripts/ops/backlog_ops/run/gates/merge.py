@@ -28,7 +28,7 @@ def step(ctx: Context, run: Run, ticket: TicketState) -> None:
         tip = ctx.git.commit_of(run.ref)
         if tip is None:
             raise RepositoryError(
-                f"{run.branch} is gone; `git branch {run.branch} {run.base_commit[:9]}` makes it again"
+                f"{run.branch} is gone; `git reflog` may know where it was: make it again, then retry"
             )
         if not ctx.git.is_ancestor(ticket.commit_id or "", tip):
             commit: str | None = ticket.commit_id or ""
@@ -64,6 +64,8 @@ def _rebased(ctx: Context, ticket: TicketState, tip: str) -> str | None:
         park(ctx, ticket, reason, resume_at=Step.PREPARE)
         return None
     commit = git.commit_of("HEAD") or ""
+    if not _may_land(ctx, ticket, tip, commit):  # whatever a hook has added is nobody's work
+        return None
     if ctx.git.changed_lines(ticket.base_commit or "", ticket.commit_id or "") != ctx.git.changed_lines(tip, commit):
         _judge_again(ctx, ticket, tip)
         return None
@@ -98,10 +100,12 @@ def _may_land(ctx: Context, ticket: TicketState, tip: str, commit: str) -> bool:
     own = allowed_paths(ctx, ticket) | {ticket.path, completed_path(ctx, ticket)}
     strays = outside(ctx.git.paths_between(tip, commit), own)
     if strays:
-        park(ctx, ticket, f"refused to merge: it would change {strays[0]}, which is not among the ticket's files")
+        reason = f"refused to merge: it would change {strays[0]}, which is not among the ticket's files"
+        park(ctx, ticket, reason, resume_at=Step.IMPLEMENT)
         return False
     deleted = ctx.git.paths_between(tip, commit, only="D")
     unnamed = outside(deleted, deletable(ctx.parsed(ticket)) | {ticket.path})
     if unnamed:
-        park(ctx, ticket, f"refused to merge: it would delete {unnamed[0]}, which the ticket does not name for that")
+        reason = f"refused to merge: it would delete {unnamed[0]}, which the ticket does not name for that"
+        park(ctx, ticket, reason, resume_at=Step.IMPLEMENT)
     return not unnamed
