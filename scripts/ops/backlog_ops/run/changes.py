@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 
+from backlog_ops.run.blobs import contents
 from backlog_ops.run.git import PLAIN_DIFF, Git
 
 _GOVERNS = re.compile(
@@ -22,20 +23,20 @@ Texts = Mapping[str, str | None]
 SHRUNK_FROM_LINES = 50  # a shorter file shows in the diff as a whole
 SHRUNK_TO_SHARE = 0.5
 MOST_FILES = 500
+BLANK_BYTES = 10_000  # no more white space than this is taken for an empty file
 MOST_BYTES = 1_000_000  # of one file; larger ones are data
 
 
 def texts_between(git: Git, base: str, tree: str) -> tuple[Texts, Texts]:
     """(before, after) of files that differ: path → text, None where there is none; without binary and large ones."""
-    before: dict[str, str | None] = {}
-    after: dict[str, str | None] = {}
-    for path in git.paths_between(base, tree)[:MOST_FILES]:
-        old, new = git.file_at(base, path), git.file_at(tree, path)
-        if any(data is not None and (len(data) > MOST_BYTES or b"\0" in data) for data in (old, new)):
-            continue
-        before[path] = None if old is None else old.decode("utf-8", "replace")
-        after[path] = None if new is None else new.decode("utf-8", "replace")
-    return before, after
+    paths = git.paths_between(base, tree)[:MOST_FILES]
+    old, new = contents(git, base, paths, MOST_BYTES), contents(git, tree, paths, MOST_BYTES)
+    shown = [path for path in paths if all(path in side and b"\0" not in (side[path] or b"") for side in (old, new))]
+    return {path: _text(old[path]) for path in shown}, {path: _text(new[path]) for path in shown}
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "replace")
 
 
 def shrunken_files(before: Texts, after: Texts) -> list[str]:
@@ -62,7 +63,9 @@ def governing_files(paths: Iterable[str], more: Collection[str] = ()) -> list[st
 def emptied_files(git: Git, base: str, tree: str) -> list[str]:
     """Files that had content and have none any more: deleted, whatever their names say."""
     changed = git.paths_between(base, tree, only="M")
-    return [p for p in changed if not (git.file_at(tree, p) or b"").strip() and (git.file_at(base, p) or b"").strip()]
+    blank = [p for p, data in contents(git, tree, changed, BLANK_BYTES).items() if not (data or b"").strip()]
+    before = contents(git, base, blank, MOST_BYTES)
+    return [path for path in blank if path not in before or (before[path] or b"").strip()]
 
 
 def touched_repositories(git: Git, base: str, tree: str) -> list[str]:

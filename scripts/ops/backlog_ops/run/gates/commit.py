@@ -14,7 +14,7 @@ from backlog_ops.run import worktrees
 from backlog_ops.run.context import Context
 from backlog_ops.run.gates.implement import allowed_paths
 from backlog_ops.run.gates.outcome import fail, park, verdict_on
-from backlog_ops.run.git import Git, GitError
+from backlog_ops.run.git import Git, GitError, is_beyond_link
 from backlog_ops.run.prompts import commit_prompt
 from backlog_ops.run.redaction import Redaction, environment_secrets
 from backlog_ops.run.rows import Run, TicketState
@@ -130,7 +130,8 @@ def _is_committed(git: Git, ticket: TicketState, wanted: str) -> bool:
 def _commit(ctx: Context, git: Git, ticket: TicketState, wanted: str, completed: str) -> None:
     git.run("read-tree", wanted)
     git.run("checkout-index", "--force", "--", completed)
-    (git.folder / ticket.path).unlink(missing_ok=True)
+    if not is_beyond_link(git.folder, ticket.path):
+        (git.folder / ticket.path).unlink(missing_ok=True)
     git.run(
         "commit",
         "--quiet",
