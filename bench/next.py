@@ -6,18 +6,17 @@ Median of 15 through bin/backlog-ops, as a parent session calls it: `next: 0.08 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "ops"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support.lab import NO_CLAUDE, Lab, ticket_text
+from tests.support.lab import Lab, ticket_text
+from tests.support.scratch_home import scratch_home
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = ROOT / "bin" / "backlog-ops"
@@ -27,14 +26,8 @@ TICKETS = ("T-1", "T-2", "T-3")  # one wave
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        (home / ".gitconfig").write_text("[user]\n\tname = Bench\n\temail = bench@example.invalid\n", encoding="utf-8")
-        for name in [name for name in os.environ if name.startswith(("CLAUDE", "GIT_", "XDG_"))]:
-            del os.environ[name]
+    with scratch_home() as home:
         # No text model answers, so every ticket waits for a sub-agent that plans it.
-        wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(ROOT / ".deps/wheels"), "BACKLOG_PYTHON": sys.executable}
-        os.environ |= {"HOME": folder, "ANTHROPIC_API_KEY": "", **wheels, **NO_CLAUDE}
         lab = Lab.make(home / "repo", {f"{name}.md": ticket_text(name) for name in TICKETS})
         opened = call(lab.top, "start")
         seconds = median_seconds(lab.top, opened)

@@ -13,14 +13,14 @@ import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "ops"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support.lab import NO_CLAUDE, Lab, ticket_text
+from tests.support.lab import Lab, ticket_text
+from tests.support.scratch_home import scratch_home
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCHER = ROOT / "bin" / "backlog-ops"
@@ -30,13 +30,7 @@ SLOW_ONCE = "[ -e ../slow ] || { touch ../slow; sleep 30; }"  # beside the workt
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        (home / ".gitconfig").write_text("[user]\n\tname = Bench\n\temail = bench@example.invalid\n", encoding="utf-8")
-        for name in [name for name in os.environ if name.startswith(("CLAUDE", "GIT_", "XDG_"))]:
-            del os.environ[name]
-        wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(ROOT / ".deps/wheels"), "BACKLOG_PYTHON": sys.executable}
-        os.environ |= {"HOME": folder, "ANTHROPIC_API_KEY": "", **wheels, **NO_CLAUDE}
+    with scratch_home() as home:
         times = [recover(home / f"repo-{number}") for number in range(REPEATS)]
     seconds = statistics.median(times)
     print(f"recovery: {seconds:.2f} s (limit {LIMIT_SECONDS:g} s)")

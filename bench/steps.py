@@ -5,9 +5,7 @@ Six tickets in waves of three, one rejected once: `steps: 9.1 ms (limit 20 ms)`,
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backlog_ops.run.gates import lint, merge
 from backlog_ops.run.git import Git
 from tests.support.lab import APPROVED, REJECTED, Lab, ScriptedAgents, ticket_text
+from tests.support.scratch_home import scratch_home
 
 LIMIT_MS = 20.0  # issue C, "Speed"
 TICKETS = [f"T-{number}" for number in range(1, 7)]
@@ -46,12 +45,7 @@ class Apart:
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        (home / ".gitconfig").write_text("[user]\n\tname = Bench\n\temail = bench@example.invalid\n", encoding="utf-8")
-        for name in [name for name in os.environ if name.startswith(("CLAUDE", "GIT_", "XDG_"))]:
-            del os.environ[name]
-        os.environ |= {"HOME": folder, "ANTHROPIC_API_KEY": ""}
+    with scratch_home() as home:
         lab = Lab.make(home / "repo", {f"{name}.md": ticket_text(name) for name in TICKETS})
         lab.agents.verdict = lambda ticket, attempt: REJECTED if (ticket, attempt) == ("T-1", 1) else APPROVED
         apart = Apart()

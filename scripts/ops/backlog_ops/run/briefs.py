@@ -116,6 +116,23 @@ class ReviewEvidence:
     warnings: Sequence[str]  # tests that are gone or weaker, files that shrank or govern the gates, by name
 
 
+def _review_steps(threshold: int) -> list[str]:
+    return [
+        "1. Judge whether the diff does what the ticket asks, completely and correctly: behaviour against each "
+        "acceptance criterion, edge cases, error paths, security, tests that would fail without the change.",
+        "2. Read a file of the worktree only where the diff is not enough.",
+        "3. Write the verdict file: one JSON object of this schema, nothing else. `tree` is the one named above: it "
+        "says which state of the files you judged.",
+        "4. Answer with one line: the verdict and the number of findings.",
+        "",
+        "APPROVED means: you would merge it as it is. Every finding cites a line that exists (file relative to the "
+        "worktree, line of the new version) and quotes it exactly; what you cannot verify is a finding that says "
+        f"so. confidence is 0 to 100; findings below {threshold} are recorded, not acted on. A critical or high "
+        "finding and APPROVED contradict each other and count as not approved.",
+        "",
+    ]
+
+
 def review_brief(
     ticket: TicketState,
     action: Action,
@@ -136,18 +153,7 @@ def review_brief(
         "",
         "## Do",
         "",
-        "1. Judge whether the diff does what the ticket asks, completely and correctly: behaviour against each "
-        "acceptance criterion, edge cases, error paths, security, tests that would fail without the change.",
-        "2. Read a file of the worktree only where the diff is not enough.",
-        "3. Write the verdict file: one JSON object of this schema, nothing else. `tree` is the one named above: it "
-        "says which state of the files you judged.",
-        "4. Answer with one line: the verdict and the number of findings.",
-        "",
-        "APPROVED means: you would merge it as it is. Every finding cites a line that exists (file relative to the "
-        "worktree, line of the new version) and quotes it exactly; what you cannot verify is a finding that says "
-        f"so. confidence is 0 to 100; findings below {threshold} are recorded, not acted on. A critical or high "
-        "finding and APPROVED contradict each other and count as not approved.",
-        "",
+        *_review_steps(threshold),
         "```json",
         json.dumps(VERDICT_SCHEMA),
         "```",
