@@ -29,6 +29,15 @@ def lost_worktree(folder: Path) -> str | None:
     )
 
 
+def own_git_dir(folder: Path) -> Path | None:
+    """`.git/worktrees/<name>` of a linked worktree; None for the repository's own work tree. Without a process."""
+    try:
+        line = (folder / ".git").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return folder / line[len(_BEFORE) :].strip() if line.startswith(_BEFORE) else None
+
+
 def _leads_home(folder: Path) -> bool:
     dot_git, around = folder / ".git", find_repository(folder.parents[3])
     try:

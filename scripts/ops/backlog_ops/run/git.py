@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from backlog_ops.domain.paths import normal_path
 from backlog_ops.errors import RepositoryError, SurroundingsError, UnreachableError
-from backlog_ops.run.belonging import is_ticket_worktree, lost_worktree, no_search_above
+from backlog_ops.run.belonging import is_ticket_worktree, lost_worktree, no_search_above, own_git_dir
 from backlog_ops.run.processes import own_group, without_git_bindings
 from backlog_ops.run.stale_locks import freed, is_shared, lock_in_the_way, still_locked
 from backlog_ops.run.surroundings import git_problem
@@ -43,7 +43,7 @@ _THE_MACHINES_SIGNALS: dict[int, str] = {
 }
 # What may run the user's hooks may take long, and must not go on beside the next engine. `merge` is let finish: it
 # changes the user's own checkout, and ended half-way it would leave that half changed.
-_RUNS_HOOKS = frozenset({"checkout", "commit", "rebase", "worktree"})
+_RUNS_HOOKS = frozenset({"checkout", "commit", "rebase"})
 _COMMIT_HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg")
 _OF_ALL_COMMITS = (*_COMMIT_HOOKS, "post-commit", "reference-transaction", "post-index-change")
 # Whose words may stand among those of git.
@@ -97,17 +97,18 @@ class Git:
         git, SurroundingsError where the machine is the trouble.
         """
         verb = next((arg for arg in args if not arg.startswith("-")), "")
+        minded = verb in _RUNS_HOOKS or args[:2] == ("worktree", "add")
         lost = lost_worktree(self.folder)
         if lost is not None:
             if check:
                 raise GitError(lost)
             return subprocess.CompletedProcess(args, _GIT_ITSELF_DIED, b"", f"fatal: {lost}".encode())
-        done = self._once(args, verb in _RUNS_HOOKS, stdin, env, timeout)
+        done = self._once(args, minded, stdin, env, timeout)
         for _ in range(LOCK_TRIES):
             lock = lock_in_the_way(done, self.folder)
             if lock is None or not self._may_be_repeated(verb) or not freed(lock):
                 break
-            done = self._once(args, verb in _RUNS_HOOKS, stdin, env, timeout)
+            done = self._once(args, minded, stdin, env, timeout)
         if done.returncode != 0:
             self._blame_the_machine(verb, done, check)
             if check:
@@ -269,7 +270,9 @@ class Git:
             copy = Path(scratch) / "index"
             index = {"GIT_INDEX_FILE": str(copy)}
             try:
-                shutil.copyfile(self.folder / self.text("rev-parse", "--git-path", "index"), copy)
+                own = own_git_dir(self.folder)
+                held = own / "index" if own else self.folder / self.text("rev-parse", "--git-path", "index")
+                shutil.copyfile(held, copy)
             except FileNotFoundError:
                 self.run("read-tree", "HEAD", env=index)
             reached = [path for path in leave_out if not is_beyond_link(self.folder, path)]

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backlog_ops.run.belonging import own_git_dir
+
 if TYPE_CHECKING:
     from backlog_ops.run.git import Git
 
@@ -64,8 +66,8 @@ def clear_stale_locks(git: Git) -> list[Path]:
     """Make a ticket's worktree usable after a git was killed in it: remove its locks and its half-done rebase. Only
     where nobody is at work in it. Returns what was removed; nothing outside the worktree's own git folder ever is.
     """
-    own = Path(git.text("rev-parse", "--absolute-git-dir"))
-    if not (own / "commondir").is_file():  # the repository's own folder: the user's git may be at work
+    own = own_git_dir(git.folder)
+    if own is None or not (own / "commondir").is_file():  # the repository's own folder: the user's git may be at work
         return []
     locks = [lock for lock in own.rglob("*.lock") if lock.is_file()]
     for lock in locks:

@@ -17,12 +17,15 @@ from backlog_ops.run.git import PLAIN_DIFF, GitError, is_beyond_link
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.stale_locks import clear_half_made, clear_stale_locks
 from backlog_ops.run.steps import Step
+from backlog_ops.storage.locations import find_repository
 
 
 def create(ctx: Context, path: Path, commit: str) -> None:
     """Make (again, if a killed run left half of one) a worktree at exactly `commit`, set up as configured."""
     with ctx.merging:
-        clear_half_made(Path(ctx.git.text("rev-parse", "--path-format=absolute", "--git-common-dir")))
+        found = find_repository(ctx.top)
+        if found is not None:
+            clear_half_made(found[1])
         _forget(ctx, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Forced twice: an earlier `add` that was killed half-way has left this path locked ("initializing").
