@@ -193,7 +193,8 @@ def test_a_commit_whose_git_or_engine_is_killed_is_made_once(
     hook.write_text("#!/bin/sh\nkill -9 $PPID\n", encoding="utf-8")
     hook.chmod(0o755)
     ran = lab.run()
-    assert (ran.exit_code, lab.commits(), lab.step("T-1"), lab.step("T-2")) == (1, [], "commit", "commit")
+    # The other one stops where it is: the next git would meet the same.
+    assert (ran.exit_code, lab.commits()) == (1, []) and "commit" in (lab.step("T-1"), lab.step("T-2"))
     assert "backlog-ops: git commit: was ended" in ran.stderr
     with Fifo.at(tmp_path / "at-work") as fifo:
         hook.write_text(f"#!/bin/sh\n{fifo.holding()}\n", encoding="utf-8")

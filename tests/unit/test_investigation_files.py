@@ -108,12 +108,17 @@ def test_a_line_counts_from_1(line):
     assert not is_valid(found([answer("?", cited(line=line))]))
 
 
+def test_the_same_question_answered_twice_is_one():
+    assert problem(found([answer(), answer()])) is not None
+
+
 def test_it_holds_nothing_else():
     assert not is_valid({**found(), "note": "hello"})
 
 
 @given(st.integers(0, 5), st.integers(0, 5), st.lists(st.text(min_size=1), max_size=12))
 def test_fewer_answers_than_questions_never_count(answered, named_open, questions):
-    hand_in = found([answer() for _ in range(answered)], [left_open() for _ in range(named_open)])
+    answers = [answer(f"question {number}") for number in range(answered)]
+    hand_in = found(answers, [left_open(f"question {number}") for number in range(answered, answered + named_open)])
     counts = answered + named_open >= max(1, len(questions))
     assert (problem(hand_in, questions) is None) is counts
