@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from backlog_ops.money.transcripts import read_transcript
 from tests.e2e.conftest import MakeLab, MakeSession, shared_folder
 from tests.e2e.demo.bill import billed, booked
 from tests.e2e.harness.agents import Job, Models, approve, turns, write, write_own_file
@@ -150,8 +151,11 @@ def test_a_session_that_is_killed_is_gone_on_with_by_the_next_one_and_that_by_a_
     to_kill = ["IMPLEMENT", "REVIEW"]
 
     def has_ended(gate: str) -> bool:
+        """And its transcript is whole: what the host has not written down by its end nobody can book."""
         joined = "action JOIN agent ON action = number WHERE agent.ended_at AND ticket = 'T-1'"
-        return bool(lab.rows(f"SELECT * FROM {joined} AND gate = '{gate}'"))
+        ended = lab.rows(f"SELECT transcripts, agent_id FROM {joined} AND gate = '{gate}'")
+        files = [Path(folder) / f"agent-{agent}.jsonl" for folder, agent in (tuple(row) for row in ended)]
+        return bool(files) and all(read_transcript(file).said_last_word for file in files)
 
     def killing(job: Job) -> bool:
         gate = job.head["Gate"]

@@ -26,6 +26,7 @@ from backlog_ops.run.session_agents import refuse_beside_a_session
 
 EVENT_POLL_SECONDS = 0.1
 WAIT_POLL_SECONDS = 1.0
+_GOES_ON = "`backlog-ops run` goes on later"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,11 +93,15 @@ def _drive(ctx: Context, run: Run, jobs: int, agents: ClaudeAgents, seen: int) -
     while not ended.wait(EVENT_POLL_SECONDS):
         seen = printing.print_events(ctx, run.id, seen)
         if ctx.stopping.is_set() and not told:
-            printing.progress("interrupted: asking the agents for their bill; `backlog-ops run` goes on later")
+            printing.progress(f"interrupted: asking the agents for their bill; {_GOES_ON}")
             told = True
     if failed:
         raise failed[0]
-    return printing.print_events(ctx, run.id, seen)
+    seen = printing.print_events(ctx, run.id, seen)
+    cut_off = ctx.stopping.is_set() and ctx.store.run(run.id).state == "open"
+    if cut_off and not told:  # all had ended before anybody could look
+        printing.progress(f"interrupted: {_GOES_ON}")
+    return seen
 
 
 def _goes_on(ctx: Context, run: Run, wait: bool) -> bool:
