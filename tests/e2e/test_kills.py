@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from backlog_ops.money.transcripts import read_transcript
+from backlog_ops.money.transcripts import first_prompt, read_transcript
 from tests.e2e.conftest import MakeLab, MakeSession, shared_folder
 from tests.e2e.demo.bill import billed, booked
 from tests.e2e.harness.agents import Job, Models, approve, turns, write, write_own_file
@@ -157,11 +157,19 @@ def test_a_session_that_is_killed_is_gone_on_with_by_the_next_one_and_that_by_a_
         files = [Path(folder) / f"agent-{agent}.jsonl" for folder, agent in (tuple(row) for row in ended)]
         return bool(files) and all(read_transcript(file).said_last_word for file in files)
 
+    def is_written_down(job: Job) -> bool:
+        number = int(job.head["Action"][1:])
+        folders = [Path(row[0]) for row in lab.rows(f"SELECT transcripts FROM agent WHERE action = {number}")]
+        own = [
+            file for folder in folders for file in folder.glob("agent-*.jsonl") if f":a{number}]" in first_prompt(file)
+        ]
+        return any(sum(call.complete for call in read_transcript(file).calls) > job.turn for file in own)
+
     def killing(job: Job) -> bool:
         gate = job.head["Gate"]
         if job.ticket != "T-2" or to_kill[:1] != [gate]:
             return False
-        lab.wait_until(lambda: has_ended(gate))
+        lab.wait_until(lambda: has_ended(gate) and is_written_down(job))
         del to_kill[0]
         for pid in lab.claudes():
             os.kill(pid, signal.SIGKILL)
