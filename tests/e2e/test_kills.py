@@ -195,6 +195,12 @@ def test_a_session_that_is_killed_is_gone_on_with_by_the_next_one_and_that_by_a_
     assert begun == {(ticket, gate): int(ticket[-1]) for ticket in TICKETS for gate in ("IMPLEMENT", "REVIEW")}
     calls = [call for call in [*first.calls, *second.calls, *lab.api.calls] if "Agent" not in call.tools]
     bought, known = (sum(bill.nanousd for bill in bills.values()) for bills in (billed(calls), booked(lab)))
+    folders = {Path(row[0]) for row in lab.rows("SELECT DISTINCT transcripts FROM agent")}
+    answers = [
+        call for folder in folders for file in folder.glob("agent-*.jsonl") for call in read_transcript(file).calls
+    ]
+    keys = {row[0] for row in lab.rows("SELECT key FROM ledger")}
+    assert {f"claude/{call.message_id}" for call in answers if call.complete} <= keys
     # What the host has not written down when it is killed nobody can book: the calls in flight, no more.
     assert 0 <= bought - known <= bought / 4
 
