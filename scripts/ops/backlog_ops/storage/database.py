@@ -208,6 +208,53 @@ MIGRATIONS = (
         asked_at     REAL NOT NULL             -- Unix seconds
     );
     """,
+    """
+    -- The ledger is only ever added to: what was wrong is put right by a row of its own.
+    CREATE TRIGGER ledger_is_not_changed BEFORE UPDATE ON ledger
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+    CREATE TRIGGER ledger_is_not_shortened BEFORE DELETE ON ledger
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+    CREATE INDEX ledger_by_time ON ledger (at, cost_nanousd);
+
+    -- The host's files that hold, or may hold, calls of a run, and how far each is in the ledger.
+    CREATE TABLE transcript (
+        path         TEXT PRIMARY KEY,
+        session      TEXT NOT NULL,
+        agent        TEXT,                     -- NULL: the main conversation
+        done         INTEGER NOT NULL DEFAULT 0,   -- bytes that need not be read again
+        state        TEXT NOT NULL DEFAULT '{}'    -- JSON: what the lines after them are read with
+    );
+    CREATE INDEX transcript_by_session ON transcript (session);
+
+    -- What is set aside for calls that are under way: nothing else may be spent on it.
+    CREATE TABLE reservation (
+        holder       TEXT PRIMARY KEY,         -- a<number> of an action, or a call of a text gate
+        run          TEXT,
+        ticket       TEXT,
+        nanousd      INTEGER NOT NULL,
+        pid          INTEGER,                  -- of the process that calls; NULL: an action, which outlives processes
+        at           REAL NOT NULL             -- Unix seconds
+    );
+
+    -- What a run's tickets were expected to cost when it began; docs/costs.md says how that is made out.
+    CREATE TABLE quote (
+        run          TEXT NOT NULL REFERENCES run (id),
+        ticket       TEXT NOT NULL,
+        p50_nanousd  INTEGER NOT NULL,
+        p90_nanousd  INTEGER NOT NULL,
+        basis        TEXT NOT NULL,            -- priors | history: of which class, and of how many tickets
+        at           REAL NOT NULL,            -- Unix seconds
+        PRIMARY KEY (run, ticket)
+    );
+
+    -- What people were warned of, once: a share of a budget that is used up.
+    CREATE TABLE warning (
+        subject      TEXT PRIMARY KEY,
+        at           REAL NOT NULL             -- Unix seconds
+    );
+
+    ALTER TABLE question ADD COLUMN ticket TEXT;     -- NULL: about the whole run
+    """,
 )
 
 

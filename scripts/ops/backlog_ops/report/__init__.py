@@ -1,0 +1,1 @@
+"""The ledger, shown: figures, the terminal, one HTML page, exports."""
