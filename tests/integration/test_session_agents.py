@@ -15,15 +15,9 @@ import pytest
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.run import agent_rows
-from backlog_ops.run.session_agents import (
-    GIVE_UP_SECONDS,
-    QUIET_SECONDS,
-    book,
-    note_end,
-    turn_limit,
-    watch,
-    wrong_model,
-)
+from backlog_ops.run.model_check import wrong_model
+from backlog_ops.run.session_agents import QUIET_SECONDS, note_end, turn_limit, watch
+from backlog_ops.run.session_receipts import GIVE_UP_SECONDS, book
 from backlog_ops.run.steps import Step
 from backlog_ops.storage.config_file import load_prices
 from backlog_ops.storage.locations import PLUGIN_ROOT
@@ -339,6 +333,7 @@ def test_an_inheriting_sub_agent_is_to_answer_on_its_parents_model(tmp_path, par
     host = Host.of(parent.lab.top, parents)
     stage = Stage(parent, host, action, host.launch(action), parent.lab.top)
     stage.agent.answers(answered)
+    book(parent.ctx)
     wrong = wrong_model(parent.ctx, parent.ctx.store.action(int(action["id"][1:])))
     assert (wrong is None) == goes_on
 

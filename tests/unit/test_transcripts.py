@@ -11,15 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backlog_ops.domain.pricing import Usage
-from backlog_ops.money.transcripts import (
-    config_folder,
-    find_subagents_folder,
-    first_prompt,
-    last_model,
-    read_transcript,
-    subagent,
-    subagents_in,
-)
+from backlog_ops.money.host_files import config_folder, find_subagents_folder, subagent, subagents_in
+from backlog_ops.money.transcripts import first_prompt, last_model, read_transcript
 
 HAIKU, SONNET, OPUS = "claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5"
 

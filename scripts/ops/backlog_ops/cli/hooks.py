@@ -25,14 +25,15 @@ from typing import Any
 from backlog_ops.cli.opening import open_context
 from backlog_ops.domain.shapes import as_object, as_text, parse_object
 from backlog_ops.errors import EXIT_OK
-from backlog_ops.money.transcripts import subagent
+from backlog_ops.money.host_files import subagent
 from backlog_ops.run import agent_rows
 from backlog_ops.run.actions import LAUNCHER
 from backlog_ops.run.context import Context
 from backlog_ops.run.hand_over import hand_over_once, headline, hold
 from backlog_ops.run.marks import sync_mark
 from backlog_ops.run.rows import SessionAgent
-from backlog_ops.run.session_agents import book, identified, note_end, settle
+from backlog_ops.run.session_agents import note_end, settle
+from backlog_ops.run.session_receipts import book
 from backlog_ops.storage.locations import find_repository
 
 HOLD_SECONDS = 3500.0  # hooks.json gives them 3600
@@ -72,7 +73,7 @@ def _returned(ctx: Context, event: Mapping[str, Any]) -> str | None:
     if event.get("is_interrupt") is True:  # the person took it away: another one goes on with the action, when asked
         agent_rows.end(ctx.store, agent, failed, hands_in=False)
         return None
-    if failed is None or identified(ctx, agent).agent_id is not None:
+    if failed is None or agent_rows.identified(ctx.store, agent).agent_id is not None:
         note_end(ctx, agent, failed)
     else:  # the host refused to start it
         agent_rows.end(ctx.store, agent, failed, hands_in=False)

@@ -126,7 +126,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         tiers,
         ops,
         environ=environ,
-        prices=load_prices(),
+        prices=load_prices(environ),
         timeout=options.timeout,
         offline=options.offline,
         on_attempt=_Bookkeeper(options, environ),

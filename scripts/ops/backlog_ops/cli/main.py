@@ -67,6 +67,7 @@ def _parser() -> _Parser:
     commands = _Commands(parser)
     _add_setting_up(commands)
     _add_reading(commands)
+    _add_prices(commands)
     _add_driving(commands)
     _add_steering(commands)
     _add_handing(commands)
@@ -90,6 +91,12 @@ def _add_reading(commands: _Commands) -> None:
     sub.add_argument("gate", metavar="GATE", help="PLAN, IMPLEMENT, REVIEW, …")
     _formats(sub, "text", "json")
 
+    text = "what the pending tickets will cost, by gate, before any model is asked"
+    sub = commands.add("quote", "quoting.print_quote", "quote BUG-001", text)
+    sub.add_argument("ids", metavar="ID", nargs="*", help="only these tickets; default: all pending ones")
+    _formats(sub, "text", "json")
+    add_exit_zero(sub)
+
     sub = commands.add("status", "reading.status", "status", "the run, read")
     _formats(sub, "text", "json")
     add_exit_zero(sub)
@@ -112,6 +119,18 @@ def _add_setting_up(commands: _Commands) -> None:
     sub = commands.add("doctor", "setting_up.doctor", "doctor", text)
     _formats(sub, "text", "json")
     add_exit_zero(sub)
+
+
+def _add_prices(commands: _Commands) -> None:
+    text = "the prices in force; `prices update` renews them from a LiteLLM price map"
+    sub = commands.add("prices", "prices.prices", "prices update --from litellm", text)
+    sub.add_argument("what", nargs="?", choices=["update"], help="default: show the table")
+    text = "with update: the map as a JSON file, a wheel that holds it, or the name of an installed package"
+    sub.add_argument("--from", dest="source", metavar="F", help=text)
+    sub.add_argument("--dry-run", action="store_true", help="with update: show what would change, write nothing")
+    text = "with update: take a price of this model that was refused as unlikely; repeatable"
+    sub.add_argument("--accept", action="append", default=[], metavar="MODEL", help=text)
+    _formats(sub, "text", "json")
 
 
 def _add_driving(commands: _Commands) -> None:

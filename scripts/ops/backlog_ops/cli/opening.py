@@ -36,7 +36,7 @@ def open_context() -> Context:
         store=Store(folder / "state.db", time.time),
         settings=require_settings(os.environ, git.folder),
         environ=dict(os.environ),
-        prices=load_prices(),
+        prices=load_prices(os.environ),
         clock=time.time,
         state_folder=folder,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,11 @@ class Located:
         return annotation("error" if self.is_error else "warning", self.file, self.line, text)
 
 
-def config_problems(top: Path) -> list[Located]:
+def config_problems(top: Path, environ: Mapping[str, str]) -> list[Located]:
     file = top / CONFIG_FILE_NAME
     if not file.is_file():
         raise config_file.no_configuration(file)
-    found = config_file.check(config_file.read_config(file), CONFIG_FILE_NAME)
+    found = config_file.check(config_file.read_config(file), CONFIG_FILE_NAME, environ)
     return [Located(p.file, p.line, p.path, p.message, p.severity is Severity.ERROR, True) for p in found]
 
 

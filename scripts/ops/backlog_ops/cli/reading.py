@@ -22,7 +22,7 @@ def validate(args: argparse.Namespace) -> int:
     git = current_repository()
     problems: list[printing.Located] = []
     if args.what != "tickets":
-        problems += printing.config_problems(git.folder)
+        problems += printing.config_problems(git.folder, os.environ)
     if args.what != "config" and not any(problem.is_error for problem in problems):
         settings = load_settings(os.environ, git.folder)
         problems += printing.ticket_problems(read_backlog(git.folder, settings).problems)

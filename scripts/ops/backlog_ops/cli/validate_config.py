@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         file = _file(arguments.file)
         content = _read(file)
-        problems = check(content, os.fspath(file))
+        problems = check(content, os.fspath(file), os.environ)
     except BacklogError as error:
         print(f"validate_config: {error.message}", file=sys.stderr)
         return error.exit_code

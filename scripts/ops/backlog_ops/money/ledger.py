@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from backlog_ops.domain.pricing import Usage
+from backlog_ops.domain.pricing import PriceTable, Usage
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Receipt:
     agent: str | None = None
 
 
+TOKEN_COLUMNS = ("input", "cache_write_5m", "cache_write_1h", "cache_read", "output")
+
 _INSERT = """
 INSERT OR IGNORE INTO ledger (
     key, at, source, run, wave, ticket, gate, attempt, asked_tier, asked_model, provider, answered_model,
@@ -47,41 +51,114 @@ INSERT OR IGNORE INTO ledger (
 """
 
 
-def record(connection: sqlite3.Connection, receipt: Receipt) -> None:
-    """Append one receipt; the same key a second time changes nothing."""
+def record(connection: sqlite3.Connection, receipt: Receipt) -> bool:
+    """Append one receipt; the same key a second time changes nothing. Whether it was new."""
+    return connection.execute(_INSERT, _values(receipt)).rowcount == 1
+
+
+def record_all(connection: sqlite3.Connection, receipts: Iterable[Receipt]) -> int:
+    """The same for many, in the order given; how many were new. Fastest inside one transaction."""
+    before = connection.total_changes
+    connection.executemany(_INSERT, map(_values, receipts))
+    return connection.total_changes - before
+
+
+def _values(receipt: Receipt) -> tuple[object, ...]:
     usage = receipt.usage
     tokens = (
         (usage.input, usage.cache_write_5m, usage.cache_write_1h, usage.cache_read, usage.output)
         if usage is not None
         else (None,) * 5
     )
-    connection.execute(
-        _INSERT,
-        (
-            receipt.key,
-            receipt.at,
-            receipt.source,
-            receipt.run,
-            receipt.wave,
-            receipt.ticket,
-            receipt.gate,
-            receipt.attempt,
-            receipt.asked_tier,
-            receipt.asked_model,
-            receipt.provider,
-            receipt.answered_model,
-            *tokens,
-            receipt.cost_nanousd,
-            receipt.price_date,
-            receipt.latency_ms,
-            receipt.outcome,
-            receipt.fallback_cause,
-            receipt.escalation_rule,
-            json.dumps(dict(receipt.tags), sort_keys=True),
-            receipt.session,
-            receipt.agent,
-        ),
+    return (
+        receipt.key,
+        receipt.at,
+        receipt.source,
+        receipt.run,
+        receipt.wave,
+        receipt.ticket,
+        receipt.gate,
+        receipt.attempt,
+        receipt.asked_tier,
+        receipt.asked_model,
+        receipt.provider,
+        receipt.answered_model,
+        *tokens,
+        receipt.cost_nanousd,
+        receipt.price_date,
+        receipt.latency_ms,
+        receipt.outcome,
+        receipt.fallback_cause,
+        receipt.escalation_rule,
+        json.dumps(dict(receipt.tags), sort_keys=True) if receipt.tags else "{}",
+        receipt.session,
+        receipt.agent,
     )
+
+
+CORRECTION = "correction"
+
+
+def correction(row: Mapping[str, Any], usage: Usage, cost_nanousd: int | None, why: str, at: float) -> Receipt:
+    """A receipt of the difference between an estimated row of the ledger and what is known now: nothing in the
+    ledger is ever changed, and its sums are right. Its key lets a row be corrected once.
+    """
+    booked = Usage(*(row[name] or 0 for name in TOKEN_COLUMNS))
+    known = cost_nanousd is not None and row["cost_nanousd"] is not None
+    return Receipt(
+        key=f"{row['key']}/{CORRECTION}",
+        at=at,
+        source=CORRECTION,
+        asked_tier=row["asked_tier"],
+        asked_model=row["asked_model"],
+        provider=row["provider"],
+        answered_model=row["answered_model"],
+        usage=usage - booked,
+        cost_nanousd=(cost_nanousd or 0) - row["cost_nanousd"] if known else None,
+        price_date=row["price_date"],
+        latency_ms=0,
+        outcome="corrected",
+        run=row["run"],
+        wave=row["wave"],
+        ticket=row["ticket"],
+        gate=row["gate"],
+        attempt=row["attempt"],
+        escalation_rule=row["escalation_rule"],
+        tags={"corrects": row["key"], "why": why},
+        session=row["session"],
+        agent=row["agent"],
+    )
+
+
+def correct_estimate(connection: sqlite3.Connection, receipt: Receipt) -> None:
+    """A call that is in the ledger with an early count of its output is known better now."""
+    row = connection.execute("SELECT * FROM ledger WHERE key = ?", (receipt.key,)).fetchone()
+    estimated = row is not None and "estimate" in json.loads(row["tags"]) and "estimate" not in receipt.tags
+    if estimated and receipt.usage is not None and receipt.usage.output > row["output"]:
+        record(
+            connection, correction(row, receipt.usage, receipt.cost_nanousd, "its last block came later", receipt.at)
+        )
+
+
+def spread_output(
+    connection: sqlite3.Connection, session: str, model: str, output: int, prices: PriceTable, at: float
+) -> int:
+    """Put the estimates of a session right by `output` tokens that the host counts beyond them, evenly: which call
+    lacks how many is not known. Returns how many were corrected; one that was corrected before stays.
+    """
+    rows = connection.execute(
+        "SELECT * FROM ledger WHERE session = ? AND answered_model = ? AND source <> ?"
+        " AND json_extract(tags, '$.estimate') IS NOT NULL"
+        f" AND NOT EXISTS (SELECT 1 FROM ledger AS later WHERE later.key = ledger.key || '/{CORRECTION}') ORDER BY key",
+        (session, model, CORRECTION),
+    ).fetchall()
+    for number, row in enumerate(rows):
+        share = output // len(rows) + (number < output % len(rows))
+        booked = Usage(*(row[name] or 0 for name in TOKEN_COLUMNS))
+        usage = replace(booked, output=booked.output + share)
+        cost = prices.cost(model, usage, time.strftime("%Y-%m-%d", time.gmtime(row["at"])))
+        record(connection, correction(row, usage, cost, "the host's count, shared out evenly", at))
+    return len(rows)
 
 
 @dataclass(frozen=True)

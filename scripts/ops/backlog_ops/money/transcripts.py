@@ -1,43 +1,99 @@
-"""What Claude Code keeps of the sub-agents of a session: who they are, whether they have ended, what each call used.
+"""What Claude Code writes down of a conversation: what was said, whether it has ended, what each call used.
 
-    <config>/projects/<folder>/<session>.jsonl                            the main conversation
-    <config>/projects/<folder>/<session>/subagents/agent-<id>.meta.json   toolUseId, finished (since 2.1.330)
-    <config>/projects/<folder>/<session>/subagents/agent-<id>.jsonl       one line a content block
-    <config>/projects/<folder>/<session>/subagents/workflows/<run>/…      the same of Workflow agents
-
-Only lines of type user and assistant count; the blocks of one answer share its message id and its usage. Files
-may be written while they are read: a last line that is cut is left for the next time.
+Only lines of type user and assistant count; the blocks of one answer share its message id and its usage. Files may be
+written while they are read: a last line that is cut is left for the next time. Where a process was killed while it
+wrote, a line may hold the beginning of one entry and the whole of the next.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import glob
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.domain.shapes import as_object, as_objects, as_text, parse_object
 from backlog_ops.money.claude_usage import usage_of_message
+from backlog_ops.money.host_files import content_of
 
-_SYNTHETIC = "<synthetic>"  # the host's own words, such as an API error; no model said them
+SYNTHETIC = "<synthetic>"  # the host's own words, such as an API error; no model said them
 _TAKEN_AWAY = "User rejected tool use"  # Esc while a sub-agent works in the foreground
 _REPORT = "SubagentHandback"  # a tool by which a sub-agent ends in auto mode
-_LAST_WORDS = frozenset({"end_turn", "stop_sequence", "max_tokens", "refusal"})
-_META_SUFFIX = ".meta.json"
+LAST_WORDS = frozenset({"end_turn", "stop_sequence", "max_tokens", "refusal"})
+_TYPES = frozenset({"user", "assistant", "cost-state"})
+_SIGNS = tuple(f'"{name}"'.encode() for name in sorted(_TYPES))  # a word first: most bytes belong to other lines
+_TYPE = re.compile(rb'"type"\s*:\s*"(?:user|assistant|cost-state)"')
+_MOST_TRIES = 200  # to find an entry in a line that is none
 
 
-@dataclass(frozen=True)
-class SubAgent:
-    """A sub-agent's entry beside its transcript."""
+class Line(NamedTuple):
+    """A line that counts, and where it lies in its file, in bytes. An empty `value`: no more whole lines."""
 
-    agent_id: str
-    tool_use_id: str  # of the Agent call that started it; "" for Workflow agents and forks
-    finished: bool | None  # None: the host is too old to say
-    transcript: Path
+    start: int
+    end: int
+    value: Mapping[str, Any]
+
+
+def lines_of(path: Path, start: int = 0) -> Iterator[Line]:
+    """The user, assistant and cost-state lines from byte `start` on, one at a time; at the end one without a value.
+
+    Never raises: a file that cannot be read has no lines, bytes that make no sense are passed over.
+    """
+    at = start
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
+            for raw in file:
+                values = _entries(raw)
+                if not raw.endswith(b"\n") and not values:
+                    break  # it is still being written
+                for value in values:
+                    yield Line(at, at + len(raw), value)
+                at += len(raw)
+    except OSError:
+        pass
+    yield Line(at, at, {})
+
+
+def _entries(raw: bytes) -> list[dict[str, Any]]:
+    if not any(sign in raw for sign in _SIGNS) or not _TYPE.search(raw):
+        return []
+    value = parse_object(raw)
+    found = [value] if value is not None else list(_salvaged(raw.decode("utf-8", "replace")))
+    return [entry for entry in found if as_text(entry.get("type")) in _TYPES]
+
+
+def _salvaged(text: str) -> Iterator[dict[str, Any]]:
+    """Entries in a line that is no JSON: two without a line break between, or one after the half of another."""
+    decoder, at = json.JSONDecoder(), 0
+    for _ in range(_MOST_TRIES):
+        at = text.find('{"', at)
+        if at < 0:
+            return
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            at += 2
+            continue
+        if as_text(as_object(value).get("type")) in _TYPES:
+            yield value
+            at = end
+        else:
+            at += 2
+
+
+def first_prompt(transcript: Path) -> str:
+    """What a sub-agent was asked; "" where its transcript has not begun."""
+    try:
+        with open(transcript, "rb") as file:
+            line = parse_object(file.readline(1_000_000)) or {}
+    except OSError:
+        return ""
+    return text_of(as_object(line.get("message")).get("content"))
 
 
 @dataclass(frozen=True)
@@ -50,6 +106,21 @@ class ModelCall:
     at: float  # Unix seconds
     latency_ms: int  # since what it answers was said
     complete: bool
+
+
+def with_line(before: ModelCall | None, line: Mapping[str, Any], asked_at: float) -> ModelCall | None:
+    """An answer after one more of its lines; None for a line that is no model's answer."""
+    message = as_object(line.get("message"))
+    key, model = as_text(message.get("id")), as_text(message.get("model"))
+    if not key or not model or model == SYNTHETIC:
+        return before
+    at, usage = seconds_of(line), usage_of_message(as_object(message.get("usage")))
+    complete = as_text(message.get("stop_reason")) != ""
+    if before is None:
+        return ModelCall(key, model, usage, at, round(max(0.0, at - asked_at) * 1000), complete)
+    if before.usage.output > usage.output:
+        usage = before.usage  # an early count, written after a later one
+    return ModelCall(key, model, usage, at, before.latency_ms, complete or before.complete)
 
 
 @dataclass(frozen=True)
@@ -67,67 +138,24 @@ class Transcript:
         return most_turns is not None and self.turns >= most_turns and not self.said_last_word
 
 
-def config_folder(environ: Mapping[str, str]) -> Path:
-    """Where Claude Code keeps its files."""
-    return Path(environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME") or Path.home()) / ".claude")
-
-
-def find_subagents_folder(environ: Mapping[str, str], session: str) -> Path | None:
-    """The folder of a session's sub-agents, if it has one by now."""
-    if not session or "/" in session or session.startswith("."):
-        return None
-    found = (config_folder(environ) / "projects").glob(f"*/{glob.escape(session)}/subagents")
-    return next(found, None)
-
-
-def subagents_in(folder: Path, since: float = 0.0) -> Iterator[SubAgent]:
-    """Every sub-agent of a session that has begun, Workflow agents too; in no order, and without those that nobody
-    touched since `since` (Unix seconds).
-    """
-    for path in folder.rglob(f"agent-*{_META_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime >= since:
-                yield subagent(path.parent, path.name[len("agent-") : -len(_META_SUFFIX)])
-
-
-def subagent(folder: Path, agent_id: str) -> SubAgent:
-    meta = parse_object(_read(folder / f"agent-{agent_id}{_META_SUFFIX}")) or {}
-    return SubAgent(
-        agent_id=agent_id,
-        tool_use_id=as_text(meta.get("toolUseId")),
-        finished=meta.get("finished") is True if "requestShape" in meta else None,
-        transcript=folder / f"agent-{agent_id}.jsonl",
-    )
-
-
-def first_prompt(transcript: Path) -> str:
-    """What a sub-agent was asked; "" where its transcript has not begun."""
-    try:
-        with open(transcript, "rb") as file:
-            line = parse_object(file.readline(1_000_000)) or {}
-    except OSError:
-        return ""
-    return _text(as_object(line.get("message")).get("content"))
-
-
 def read_transcript(path: Path) -> Transcript:
     """Whatever of it is there; an absent file is an empty transcript. Never raises."""
     prompt, calls, error, last_word = "", dict[str, ModelCall](), "", False
     asked_at, uses, results = 0.0, dict[str, str](), set[str]()
-    for raw in _read(path).split(b"\n"):
-        if b'"assistant"' not in raw and b'"user"' not in raw:
-            continue
-        line = parse_object(raw) or {}
-        message, at = as_object(line.get("message")), _seconds(as_text(line.get("timestamp")))
+    for _start, _end, line in lines_of(path):
+        message = as_object(line.get("message"))
         if line.get("type") == "user":
-            prompt, asked_at = prompt or _text(message.get("content")), at
+            prompt, asked_at = prompt or text_of(message.get("content")), seconds_of(line)
             results |= {as_text(block.get("tool_use_id")) for block in as_objects(message.get("content"))}
         elif line.get("type") == "assistant":
-            synthetic = message.get("model") == _SYNTHETIC
-            error = _text(message.get("content")) if synthetic or line.get("isApiErrorMessage") else ""
-            last_word = bool(error) or as_text(message.get("stop_reason")) in _LAST_WORDS
+            synthetic = message.get("model") == SYNTHETIC
+            error = text_of(message.get("content")) if synthetic or line.get("isApiErrorMessage") else ""
+            last_word = bool(error) or as_text(message.get("stop_reason")) in LAST_WORDS
             if not synthetic:
-                _add(calls, message, at, round(max(0.0, at - asked_at) * 1000))
+                key = as_text(message.get("id"))
+                call = with_line(calls.get(key), line, asked_at)
+                if call is not None:
+                    calls[key] = call
                 uses |= _tool_uses(message)
     turns = set(uses.values()) - {answer for use, answer in uses.items() if use not in results}
     return Transcript(prompt, tuple(calls.values()), last_word, error, len(turns))
@@ -142,17 +170,6 @@ def _tool_uses(message: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _add(calls: dict[str, ModelCall], message: Mapping[str, Any], at: float, latency_ms: int) -> None:
-    key, model = as_text(message.get("id")), as_text(message.get("model"))
-    if not key or not model:
-        return
-    usage, before = usage_of_message(as_object(message.get("usage"))), calls.get(key)
-    if before is not None and before.usage.output > usage.output:
-        usage = before.usage  # an early count, written after a later one
-    complete = as_text(message.get("stop_reason")) != "" or (before is not None and before.complete)
-    calls[key] = ModelCall(key, model, usage, at, before.latency_ms if before else latency_ms, complete)
-
-
 @dataclass(frozen=True)
 class CallResult:
     """What the main conversation has as the answer to an Agent call."""
@@ -164,7 +181,7 @@ class CallResult:
 
 def call_result(transcript: Path, tool_use_id: str) -> CallResult | None:
     """The answer to an Agent call in a main conversation; None where there is none yet."""
-    for raw in reversed(_read(transcript).split(b"\n")):
+    for raw in reversed(content_of(transcript).split(b"\n")):
         if tool_use_id.encode() not in raw or b'"tool_result"' not in raw:
             continue
         line = parse_object(raw) or {}
@@ -174,40 +191,32 @@ def call_result(transcript: Path, tool_use_id: str) -> CallResult | None:
                 return CallResult(
                     launched=as_object(detail).get("status") == "async_launched",
                     taken_away=detail == _TAKEN_AWAY,
-                    error=_text(block.get("content"))[:300] if block.get("is_error") else "",
+                    error=text_of(block.get("content"))[:300] if block.get("is_error") else "",
                 )
     return None
 
 
 def last_model(path: Path, most_bytes: int = 4_000_000) -> str | None:
     """The model that answered last in a main conversation; None where its end does not tell."""
-    for raw in reversed(_read(path, most_bytes).split(b"\n")):
+    for raw in reversed(content_of(path, most_bytes).split(b"\n")):
         if b'"assistant"' in raw:
             line = parse_object(raw) or {}
             model = as_text(as_object(line.get("message")).get("model"))
-            if line.get("type") == "assistant" and model and model != _SYNTHETIC:
+            if line.get("type") == "assistant" and model and model != SYNTHETIC:
                 return model
     return None
 
 
-def _read(path: Path, most_bytes: int | None = None) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            if most_bytes is not None:
-                file.seek(max(0, path.stat().st_size - most_bytes))
-            return file.read()
-    except OSError:
-        return b""
-
-
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """The words of a message's content, tool calls and results left out."""
     if isinstance(content, str):
         return content
     return "\n".join(as_text(block.get("text")) for block in as_objects(content))
 
 
-def _seconds(timestamp: str) -> float:
+def seconds_of(line: Mapping[str, Any]) -> float:
+    """Unix seconds of a line's timestamp; 0 where it has none."""
     try:
-        return datetime.datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+        return datetime.datetime.fromisoformat(as_text(line.get("timestamp")).replace("Z", "+00:00")).timestamp()
     except (ValueError, OverflowError):
         return 0.0

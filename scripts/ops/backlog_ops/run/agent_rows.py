@@ -4,9 +4,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from backlog_ops.domain.gates import Tier
+from backlog_ops.money.host_files import subagents_in
 from backlog_ops.run.rows import Action, SessionAgent, agent_of
 from backlog_ops.run.store import Store
+
+CLOCK_SLACK_SECONDS = 60.0
 
 _OF_RUN = "SELECT agent.* FROM agent JOIN action ON action.number = agent.action WHERE action.run = ?"
 
@@ -72,6 +77,26 @@ def note_host(store: Store, agent: SessionAgent, agent_id: str | None, resolved_
             (agent_id, resolved_model, agent.tool_use_id),
         )
     return agent_by_call(store, agent.tool_use_id) or agent
+
+
+def identified(store: Store, agent: SessionAgent) -> SessionAgent:
+    """With the id that the host gave it, as soon as its files tell."""
+    if agent.agent_id is not None:
+        return agent
+    folder = Path(agent.transcripts)
+    for found in subagents_in(folder, agent.started_at - CLOCK_SLACK_SECONDS) if folder.is_dir() else ():
+        if found.tool_use_id == agent.tool_use_id:
+            return note_host(store, agent, found.agent_id, None)
+    return agent
+
+
+def runs_of_session(store: Store, session: str) -> dict[str, str]:
+    """The id of each sub-agent of a session's, and the call that started it → the run it is of."""
+    sql = (
+        "SELECT agent.agent_id, agent.tool_use_id, action.run FROM agent"
+        " JOIN action ON action.number = agent.action WHERE agent.session = ?"
+    )
+    return {str(name): str(row["run"]) for row in store.rows(sql, session) for name in row[:2] if name}
 
 
 def end(store: Store, agent: SessionAgent, cause: str | None, hands_in: bool) -> None:

@@ -20,11 +20,12 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.gates import commit, implement, investigate, lint, merge, plan, review
 from backlog_ops.run.gates.outcome import park
 from backlog_ops.run.journal import DELIVER, MOST_CUTS
+from backlog_ops.run.model_check import wrong_model
 from backlog_ops.run.pauses import LimitReachedError, pause, resumed
 from backlog_ops.run.processes import StoppedError
 from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget, waits_for_person
 from backlog_ops.run.rows import Action, Run, TicketState
-from backlog_ops.run.session_agents import wrong_model
+from backlog_ops.run.session_receipts import book
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import OvertakenError
 from backlog_ops.run.surroundings import surroundings_problem
@@ -126,6 +127,8 @@ def _step(ctx: Context, run: Run, ticket: TicketState) -> None:
         park(ctx, ticket, f"the engine was killed {cuts} times at {ticket.step}; does that need too much memory?")
         return
     handed_in = actions_of(ctx, ticket)
+    if handed_in:
+        book(ctx)
     wrong = next(filter(None, (wrong_model(ctx, action) for action in handed_in)), None)
     if wrong and ctx.settings.llm_ops.mismatch_fails:
         park(ctx, ticket, f"{wrong}; mend that, or set llmOps.onModelMismatch to warn", handed_in)

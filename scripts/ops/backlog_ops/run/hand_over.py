@@ -14,7 +14,8 @@ from typing import Any
 from backlog_ops.domain.gates import Tier
 from backlog_ops.domain.host_models import must_name_frontier
 from backlog_ops.errors import RunStateError
-from backlog_ops.money.transcripts import find_subagents_folder, last_model
+from backlog_ops.money.host_files import find_subagents_folder
+from backlog_ops.money.transcripts import last_model
 from backlog_ops.run import agent_rows
 from backlog_ops.run.actions import LAUNCHER, description, prompt_line, session_agent_name
 from backlog_ops.run.agent_process import AgentProcess

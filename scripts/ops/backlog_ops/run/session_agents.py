@@ -1,4 +1,4 @@
-"""The sub-agents of a parent session: found, watched, booked, and compared with what was routed.
+"""The sub-agents of a parent session: found and watched.
 
 Hooks report them as they begin and end. Where hooks are off, cut or killed, the host's own files say the same a
 little later: which sub-agent had which marker, whether it has ended, and which model answered each of its calls.
@@ -11,30 +11,19 @@ import re
 import time
 from pathlib import Path
 
-from backlog_ops.domain.host_models import answers_for, family, is_same
 from backlog_ops.errors import RunStateError
-from backlog_ops.money.ledger import Receipt
-from backlog_ops.money.transcripts import (
-    ModelCall,
-    Transcript,
-    call_result,
-    find_subagents_folder,
-    first_prompt,
-    last_model,
-    read_transcript,
-    subagent,
-    subagents_in,
-)
+from backlog_ops.money.host_files import find_subagents_folder, subagent, subagents_in
+from backlog_ops.money.transcripts import Transcript, call_result, first_prompt, last_model, read_transcript
 from backlog_ops.run import agent_rows
 from backlog_ops.run.actions import marked_action, session_agent_name
+from backlog_ops.run.agent_rows import CLOCK_SLACK_SECONDS
 from backlog_ops.run.context import Context
 from backlog_ops.run.pauses import limit_of_cause, pause
-from backlog_ops.run.rows import Action, Run, SessionAgent
+from backlog_ops.run.rows import Run, SessionAgent
+from backlog_ops.run.session_receipts import GIVE_UP_SECONDS, book, size_and_time
 from backlog_ops.storage.locations import PLUGIN_ROOT
 
 QUIET_SECONDS = 2.0  # a transcript of an older host that has said its last word and rests so long is complete
-GIVE_UP_SECONDS = 600.0  # a transcript that has not become complete by then never will
-CLOCK_SLACK_SECONDS = 60.0
 LAG_SECONDS = 0.5  # the last lines of a transcript may come 0.2 s after the word that a sub-agent has ended
 LAG_POLL_SECONDS = 0.05
 
@@ -69,11 +58,11 @@ def note_end(ctx: Context, agent: SessionAgent, cause: str | None = None, by_its
     completed what an API error has ended, all hosts what a turn limit has, unless they say that it ended `by_itself`.
     A usage limit pauses the run instead.
     """
-    known = identified(ctx, agent)
+    known = agent_rows.identified(ctx.store, agent)
     most_turns = None if cause or by_itself else _turn_limit_of(ctx, known)
     seen = _to_its_end(known, most_turns)
     why = cause or seen.error or None
-    _size, said_at = _size_and_time(known.transcript)
+    _size, said_at = size_and_time(known.transcript)
     limit = limit_of_cause(seen.error or why, said_at or ctx.clock()) if why else None
     if limit is not None:  # nobody's failure: the action stays open
         pause(ctx, ctx.store.action(agent.action).run, limit)
@@ -107,7 +96,7 @@ def _turn_limit_of(ctx: Context, agent: SessionAgent) -> int | None:
 
 
 def _look_for_end(ctx: Context, agent: SessionAgent) -> None:
-    known = identified(ctx, agent)
+    known = agent_rows.identified(ctx.store, agent)
     if _has_ended(ctx, known):
         note_end(ctx, known)
     elif known.host_pid is not None and not _is_alive(known.host_pid):
@@ -161,17 +150,6 @@ def _discover(ctx: Context, run: Run, session: str) -> None:
             )
 
 
-def identified(ctx: Context, agent: SessionAgent) -> SessionAgent:
-    """With the id that the host gave it, as soon as its files tell."""
-    if agent.agent_id is not None:
-        return agent
-    folder = Path(agent.transcripts)
-    for found in subagents_in(folder, agent.started_at - CLOCK_SLACK_SECONDS) if folder.is_dir() else ():
-        if found.tool_use_id == agent.tool_use_id:
-            return agent_rows.note_host(ctx.store, agent, found.agent_id, None)
-    return agent
-
-
 def _has_ended(ctx: Context, agent: SessionAgent) -> bool:
     if agent.agent_id is None or agent.transcript is None:
         return False
@@ -198,9 +176,6 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-# -- receipts
-
-
 def settle(ctx: Context) -> None:
     """Book what is there, after a look at the sub-agents of ended runs: nobody else watches those any more."""
     for agent in agent_rows.unbooked(ctx.store):
@@ -211,127 +186,3 @@ def settle(ctx: Context) -> None:
         if run.ended_at is not None and ctx.clock() - run.ended_at >= GIVE_UP_SECONDS:
             agent_rows.end(ctx.store, agent, "never seen to end", hands_in=False)
     book(ctx)
-
-
-def book(ctx: Context) -> None:
-    """Write a receipt for every call of a sub-agent that stands in a transcript by now; a second time is a no-op."""
-    run = ctx.store.open_run()
-    booked = [agent for agent in agent_rows.agents_of_run(ctx.store, run.id) if agent.booked] if run else []
-    for started in [*agent_rows.unbooked(ctx.store), *booked]:
-        agent = identified(ctx, started)
-        size, touched = _size_and_time(agent.transcript)
-        if agent.booked and size <= agent.booked:
-            continue  # one that was asked to go on after its end has grown
-        seen = read_transcript(agent.transcript) if agent.transcript else Transcript("", (), False, "")
-        last_sign = max(touched, agent.ended_at or 0.0)
-        over = agent.ended_at is not None and ctx.clock() - last_sign >= GIVE_UP_SECONDS
-        done = over or (agent.ended_at is not None and seen.said_last_word)
-        calls = [call for call in seen.calls if call.complete or done]
-        if calls:
-            _record(ctx, agent, calls)
-        if done:
-            agent_rows.mark_booked(ctx.store, agent, size)
-
-
-def _size_and_time(transcript: Path | None) -> tuple[int, float]:
-    """Bytes, and Unix seconds of the last change; zeros where there is none."""
-    try:
-        found = transcript.stat() if transcript else None
-    except OSError:
-        found = None
-    return (found.st_size, found.st_mtime) if found else (0, 0.0)
-
-
-def _record(ctx: Context, agent: SessionAgent, calls: list[ModelCall]) -> None:
-    action = ctx.store.action(agent.action)
-    ticket = ctx.store.ticket(action.run, action.ticket)
-    for call in calls:
-        day = time.strftime("%Y-%m-%d", time.gmtime(call.at or ctx.clock()))
-        cost = ctx.prices.cost(call.model, call.usage, day)
-        ctx.store.record(
-            Receipt(
-                key=f"claude/{call.message_id}",
-                at=call.at or ctx.clock(),
-                source="session",
-                asked_tier=action.tier.value,
-                asked_model=_asked(ctx, action, agent),
-                provider="claude-code",
-                answered_model=call.model,
-                usage=call.usage,
-                cost_nanousd=cost,
-                price_date=None if cost is None else ctx.prices.date,
-                latency_ms=call.latency_ms,
-                outcome="answered",
-                run=action.run,
-                wave=ticket.wave,
-                ticket=action.ticket,
-                gate=action.gate.value,
-                attempt=action.attempt,
-                escalation_rule=action.rule,
-                tags=_tags(ctx, action, agent, call),
-                session=agent.session,
-                agent=agent.agent_id,
-            )
-        )
-
-
-def _asked(ctx: Context, action: Action, agent: SessionAgent) -> str:
-    """The model id that was meant: the tier's, or the parent's own where the sub-agent was to inherit it."""
-    configured = ctx.settings.llm_ops.models.by_tier[action.tier]
-    return configured if agent.asked_model else agent.parent_model or configured
-
-
-def _tags(ctx: Context, action: Action, agent: SessionAgent, call: ModelCall) -> dict[str, str]:
-    tags = {"asked": agent.asked_model or "inherit"}
-    if not call.complete:
-        tags["estimate"] = "output"  # an older host wrote it down before the answer's end
-    if not agent.guarded:
-        tags["guard"] = "none"
-    if not _is_answer(ctx, action, agent, call.model):
-        tags["not_obeyed"] = _why(agent)
-    return tags
-
-
-# -- what was asked and what answered
-
-
-def wrong_model(ctx: Context, action: Action) -> str | None:
-    """Which model answered an action instead of the routed one, and why; None where it was the routed one, and
-    where nobody knows: an agent that died before its first answer, a session that keeps no transcripts.
-    """
-    book(ctx)
-    configured = ctx.settings.llm_ops.models.by_tier[action.tier]
-    agents = agent_rows.agents_on(ctx.store, action.number)
-    by_id = {agent.agent_id: agent for agent in agents if agent.agent_id}
-    headless = []
-    for row in ctx.store.receipts_of(action):
-        answered, agent = row["answered_model"], by_id.get(row["agent"])
-        if answered is None:
-            continue
-        if agent is None:
-            headless.append(answered)
-        elif not _is_answer(ctx, action, agent, answered):
-            return f"asked for {agent.asked_model or _asked(ctx, action, agent)}, {answered} answered ({_why(agent)})"
-    # One bill holds all models of a process, the host's own side calls too.
-    if headless and not any(is_same(one, configured) or family(one) == family(configured) for one in headless):
-        return f"asked for {configured}, {headless[0]} answered"
-    for agent in agents:
-        resolved = agent.resolved_model
-        if resolved and not _is_answer(ctx, action, agent, resolved):
-            asked = agent.asked_model or _asked(ctx, action, agent)
-            return f"asked for {asked}, the host chose {resolved} ({_why(agent)})"
-    return None
-
-
-def _is_answer(ctx: Context, action: Action, agent: SessionAgent, answered: str) -> bool:
-    configured = ctx.settings.llm_ops.models.by_tier[action.tier]
-    return answers_for(answered, agent.asked_model, configured, agent.parent_model, agent.resolved_model)
-
-
-def _why(agent: SessionAgent) -> str:
-    """Why the host did not do as it was told, as far as that can be seen."""
-    if agent.overrides:
-        return f"{agent.overrides} is set"
-    if not agent.guarded:
-        return "no guard saw its call: hooks are off, or it is a fork or a Workflow agent"
-    return "the host did not obey: availableModels, a policy or a gateway"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from backlog_ops.domain.config_rules import Finding, Severity, check_rules, check_version, show_path
+from backlog_ops.errors import ConfigurationError
 from backlog_ops.storage.config_file import (
     MAX_BYTES,
     PRESET_FILE,
@@ -37,7 +39,7 @@ class ConfigProblem:
         return f"{self.file}:{self.line}: {self.path + ': ' if self.path else ''}{note}{self.message}"
 
 
-def check_config(content: bytes, file: str) -> list[ConfigProblem]:
+def check_config(content: bytes, file: str, environ: Mapping[str, str] | None) -> list[ConfigProblem]:
     """`config_file.check`, for whoever has jsonschema."""
     try:
         document = parse(_decode(content))
@@ -49,7 +51,7 @@ def check_config(content: bytes, file: str) -> list[ConfigProblem]:
     if not isinstance(document.value, dict):
         return [ConfigProblem(Severity.ERROR, file, document.line(()), "", "must be a JSON object: {…}")]
     found = [Finding(Severity.ERROR, path, "is written twice; keep one") for path in document.duplicates]
-    found.extend(_findings(document.value))
+    found.extend(_findings(document.value, environ))
     problems = [ConfigProblem(f.severity, file, document.line(f.path), show_path(f.path), f.message) for f in found]
     return sorted(problems, key=lambda problem: problem.line)
 
@@ -68,12 +70,19 @@ def _decode(content: bytes) -> str:
     return text
 
 
-def _findings(config: dict[str, Any]) -> list[Finding]:
+def _priced_models(environ: Mapping[str, str] | None) -> set[str]:
+    try:
+        prices = load_prices(environ)
+    except ConfigurationError:  # the user's own prices: another file, with a line of its own elsewhere
+        prices = load_prices()
+    return {*prices.prices, *prices.aliases}
+
+
+def _findings(config: dict[str, Any], environ: Mapping[str, str] | None) -> list[Finding]:
     version = check_version(config)
     if version is not None:
         return [version]
-    prices = load_prices()
-    by_rule = list(check_rules(complete(config, load_preset()), {*prices.prices, *prices.aliases}))
+    by_rule = list(check_rules(complete(config, load_preset()), _priced_models(environ)))
     reasons = {finding.path for finding in by_rule if finding.severity is Severity.ERROR}
     # A rule gives the reason that the schema cannot; a warning about a wrong value helps nobody.
     by_schema = [f for f in check_schema(config, load_schema()) if f.path not in reasons]

@@ -17,7 +17,7 @@ from backlog_ops import __version__
 from backlog_ops.domain.pricing import PriceTable
 from backlog_ops.domain.settings import Settings
 from backlog_ops.errors import ConfigurationError, UsageError
-from backlog_ops.storage.locations import CONFIG_FILE_NAME, PLUGIN_ROOT, cache_folder, find_repository
+from backlog_ops.storage.locations import CONFIG_FILE_NAME, PLUGIN_ROOT, cache_folder, find_repository, state_base
 
 if TYPE_CHECKING:
     from backlog_ops.storage.config_check import ConfigProblem
@@ -68,8 +68,32 @@ def read_config(file: Path) -> bytes:
         return stream.read(MAX_BYTES + 1)
 
 
-def load_prices() -> PriceTable:
-    return PriceTable.from_json(json.loads(MODELS_FILE.read_bytes()))
+def load_prices(environ: Mapping[str, str] | None = None) -> PriceTable:
+    """The plugin's own table, and over it what the user of `environ` has added to it (docs/prices.md).
+
+    Raises ConfigurationError where the user's file cannot be read: prices are not guessed at.
+    """
+    table = PriceTable.from_json(json.loads(MODELS_FILE.read_bytes()))
+    own = load_own_prices(environ) if environ is not None else None
+    return table if own is None or own.date < table.date else table.overlaid_by(own)
+
+
+def own_prices_file(environ: Mapping[str, str]) -> Path:
+    return state_base(environ) / MODELS_FILE.name
+
+
+def load_own_prices(environ: Mapping[str, str]) -> PriceTable | None:
+    """What `backlog-ops prices update` has written; None where there is nothing. Raises ConfigurationError."""
+    file = own_prices_file(environ)
+    try:
+        return PriceTable.from_json(json.loads(read_config(file)))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read: {error.strerror or error}; make it readable") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        remedy = "remove it, and `backlog-ops prices update --from F` writes it anew"
+        raise ConfigurationError(f"{file}: this is no price table; {remedy}") from error
 
 
 def load_schema() -> dict[str, Any]:
@@ -91,8 +115,11 @@ def complete(config: Mapping[str, Any], preset: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def check(content: bytes, file: str = CONFIG_FILE_NAME) -> list[ConfigProblem]:
-    """Every problem of the configuration `content`, in the order of its lines; `file` is its name in them.
+def check(
+    content: bytes, file: str = CONFIG_FILE_NAME, environ: Mapping[str, str] | None = None
+) -> list[ConfigProblem]:
+    """Every problem of the configuration `content`, in the order of its lines; `file` is its name in them, and
+    `environ` leads to the prices that its user has added.
 
     Raises ConfigurationError when jsonschema is not installed.
     """
@@ -103,7 +130,7 @@ def check(content: bytes, file: str = CONFIG_FILE_NAME) -> list[ConfigProblem]:
             f"{file}: cannot be checked without the Python package jsonschema: install it, or run "
             f"{PLUGIN_ROOT / 'scripts' / 'ops' / 'validate_config.py'} once, which brings its own"
         ) from error
-    return check_config(content, file)
+    return check_config(content, file, environ)
 
 
 def remember_valid(environ: Mapping[str, str], content: bytes) -> None:

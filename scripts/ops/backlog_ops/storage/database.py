@@ -215,6 +215,61 @@ MIGRATIONS = (
     CREATE TRIGGER ledger_is_not_shortened BEFORE DELETE ON ledger
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
     CREATE INDEX ledger_by_time ON ledger (at, cost_nanousd);
+    CREATE INDEX ledger_fallbacks ON ledger (at) WHERE fallback_cause IS NOT NULL;
+
+    -- The ledger summed up as it grows: a report of a million calls reads this. '' and 0 stand for NULL.
+    CREATE TABLE tally (
+        run              TEXT NOT NULL,
+        ticket           TEXT NOT NULL,
+        gate             TEXT NOT NULL,
+        wave             INTEGER NOT NULL,
+        attempt          INTEGER NOT NULL,
+        source           TEXT NOT NULL,
+        asked_tier       TEXT NOT NULL,
+        asked_model      TEXT NOT NULL,
+        provider         TEXT NOT NULL,
+        answered_model   TEXT NOT NULL,
+        escalation_rule  TEXT NOT NULL,
+        outcome          TEXT NOT NULL,
+        day              TEXT NOT NULL,        -- ISO, UTC; '' where `at` is no time
+        calls            INTEGER NOT NULL,     -- corrections are none
+        unknown          INTEGER NOT NULL,     -- calls of unknown cost
+        estimated        INTEGER NOT NULL,     -- calls with an estimated count, less the corrected ones
+        nanousd          INTEGER NOT NULL,
+        input            INTEGER NOT NULL,
+        cache_write_5m   INTEGER NOT NULL,
+        cache_write_1h   INTEGER NOT NULL,
+        cache_read       INTEGER NOT NULL,
+        output           INTEGER NOT NULL,
+        PRIMARY KEY (run, ticket, gate, wave, attempt, source, asked_tier, asked_model, provider, answered_model,
+                     escalation_rule, outcome, day)
+    ) WITHOUT ROWID;
+    CREATE TRIGGER ledger_is_tallied AFTER INSERT ON ledger BEGIN
+        INSERT INTO tally VALUES (
+            coalesce(new.run, ''), coalesce(new.ticket, ''), coalesce(new.gate, ''), coalesce(new.wave, 0),
+            coalesce(new.attempt, 0), new.source, new.asked_tier, new.asked_model, new.provider,
+            coalesce(new.answered_model, ''), coalesce(new.escalation_rule, ''), new.outcome,
+            coalesce(date(new.at, 'unixepoch'), ''),
+            new.source <> 'correction',
+            new.source <> 'correction' AND new.cost_nanousd IS NULL,
+            CASE WHEN new.source = 'correction' THEN -1 ELSE new.tags LIKE '%"estimate"%' END,
+            coalesce(new.cost_nanousd, 0), coalesce(new.input, 0), coalesce(new.cache_write_5m, 0),
+            coalesce(new.cache_write_1h, 0), coalesce(new.cache_read, 0), coalesce(new.output, 0)
+        ) ON CONFLICT DO UPDATE SET
+            calls = calls + excluded.calls, unknown = unknown + excluded.unknown,
+            estimated = estimated + excluded.estimated, nanousd = nanousd + excluded.nanousd,
+            input = input + excluded.input, cache_write_5m = cache_write_5m + excluded.cache_write_5m,
+            cache_write_1h = cache_write_1h + excluded.cache_write_1h,
+            cache_read = cache_read + excluded.cache_read, output = output + excluded.output;
+    END;
+    INSERT INTO tally SELECT
+        coalesce(run, ''), coalesce(ticket, ''), coalesce(gate, ''), coalesce(wave, 0), coalesce(attempt, 0), source,
+        asked_tier, asked_model, provider, coalesce(answered_model, ''), coalesce(escalation_rule, ''), outcome,
+        coalesce(date(at, 'unixepoch'), ''), count(*), count(*) - count(cost_nanousd),
+        total(tags LIKE '%"estimate"%'), coalesce(sum(cost_nanousd), 0), coalesce(sum(input), 0),
+        coalesce(sum(cache_write_5m), 0), coalesce(sum(cache_write_1h), 0), coalesce(sum(cache_read), 0),
+        coalesce(sum(output), 0)
+        FROM ledger GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
 
     -- The host's files that hold, or may hold, calls of a run, and how far each is in the ledger.
     CREATE TABLE transcript (
@@ -225,6 +280,22 @@ MIGRATIONS = (
         state        TEXT NOT NULL DEFAULT '{}'    -- JSON: what the lines after them are read with
     );
     CREATE INDEX transcript_by_session ON transcript (session);
+
+    -- Agent calls that were made for a run; what the sub-agents they started cost is the run's.
+    CREATE TABLE started_call (
+        tool_use_id  TEXT PRIMARY KEY,
+        owner        TEXT NOT NULL             -- a run, or a<number> of the action of the sub-agent that made it
+    );
+
+    -- What a session has cost by the host's own count, beside what its transcripts hold.
+    CREATE TABLE session_cost (
+        session      TEXT PRIMARY KEY,
+        at           REAL NOT NULL,            -- Unix seconds
+        host_nanousd INTEGER NOT NULL,
+        transcripts_nanousd  INTEGER,          -- at our prices; NULL: one of its models has none
+        unattributed_nanousd INTEGER,          -- of tokens that stand in no transcript
+        repriced_nanousd     INTEGER           -- what the host's prices add to ours, for the same tokens
+    );
 
     -- What is set aside for calls that are under way: nothing else may be spent on it.
     CREATE TABLE reservation (

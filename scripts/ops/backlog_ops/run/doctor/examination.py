@@ -11,11 +11,12 @@ from backlog_ops.errors import BacklogError
 from backlog_ops.run.doctor.host import hooks, host
 from backlog_ops.run.doctor.machine import folders, interpreter, path
 from backlog_ops.run.doctor.place import Place
+from backlog_ops.run.doctor.price_age import price_age
 from backlog_ops.run.doctor.project import project
 
 LIMIT_SECONDS = 4.0  # of 5 that the whole command may take
 Check = Callable[[Place], Iterator[Diagnosis]]
-CHECKS: tuple[Check, ...] = (interpreter, project, host, hooks, path, folders)
+CHECKS: tuple[Check, ...] = (interpreter, project, price_age, host, hooks, path, folders)
 
 
 def examine(place: Place, seconds: float = LIMIT_SECONDS, checks: tuple[Check, ...] = CHECKS) -> list[Diagnosis]:

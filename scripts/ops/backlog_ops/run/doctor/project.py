@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ def project(place: Place) -> Iterator[Diagnosis]:
     except BacklogError as error:
         yield _from(error, "repository")
         return
-    found, settings = _configuration(git.folder)
+    found, settings = _configuration(git.folder, place.environ)
     yield from _repository(git, settings or Settings.from_json(load_preset()), place)
     yield from found
     if settings is not None:
@@ -92,7 +92,7 @@ def _repository(git: Git, settings: Settings, place: Place) -> Iterator[Diagnosi
         )
 
 
-def _configuration(top: Path) -> tuple[list[Diagnosis], Settings | None]:
+def _configuration(top: Path, environ: Mapping[str, str]) -> tuple[list[Diagnosis], Settings | None]:
     """What is wrong with it, and the settings that hold, which are the defaults without a file; None: invalid."""
     file = top / CONFIG_FILE_NAME
     if not file.exists():
@@ -104,7 +104,7 @@ def _configuration(top: Path) -> tuple[list[Diagnosis], Settings | None]:
     except OSError as error:
         message = f"{file}: cannot be read: {error.strerror}"
         return [Diagnosis("configuration", Level.ERROR, message, "make it readable", True)], None
-    problems = check(content)
+    problems = check(content, CONFIG_FILE_NAME, environ)
     found = [_problem(problem) for problem in problems]
     if any(problem.is_error for problem in problems):
         return found, None

@@ -1,0 +1,245 @@
+"""Receipts of Claude Code sessions: the calls of a run's sub-agents, and those of the parent that drives it.
+
+    session   a call of a sub-agent, tied to ticket and gate through its action
+    parent    a call of the parent itself, or of a sub-agent it started for the run without an action's marker; such
+              calls belong to the run and to the wave that was at work, and to no ticket
+
+The parent's conversation may be about other things besides: only what belongs to the run is booked (`_Signs`). The
+message id keeps a call from being booked twice, whoever reads which file how often.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from backlog_ops.domain.shapes import as_object, as_objects, as_text
+from backlog_ops.money import ledger
+from backlog_ops.money.balance import balance, calls_of_session, host_counts
+from backlog_ops.money.conversations import AGENT_TOOLS, OwnedCall, Reading, read_on
+from backlog_ops.money.host_files import find_conversation, subagents_in
+from backlog_ops.money.ledger import Receipt
+from backlog_ops.money.transcripts import ModelCall, text_of
+from backlog_ops.run import agent_rows, session_rows
+from backlog_ops.run.actions import marked_action
+from backlog_ops.run.context import Context
+from backlog_ops.run.model_check import asked_model, tags_of
+from backlog_ops.run.rows import Action, SessionAgent
+
+GIVE_UP_SECONDS = 600.0  # a transcript that has not become complete by then never will
+
+_SKILL = "backlog:backlog-implementer"
+_COMMAND = re.compile(r"backlog-ops['\"]? +(?:start|next|resume|submit)\b")
+_NAMED = re.compile(
+    r"<tool-use-id>([^<>\s]+)</tool-use-id>|<task-id>([^<>\s]+)</task-id>|<agent-message from=\"([^\"]+)\">"
+)
+
+
+def book(ctx: Context) -> None:
+    """Write a receipt for every call that stands in a transcript by now; a second time is a no-op."""
+    run = ctx.store.open_run()
+    grown = [agent for agent in agent_rows.agents_of_run(ctx.store, run.id) if agent.booked] if run else []
+    for agent in [*agent_rows.unbooked(ctx.store), *grown]:
+        _book_agent(ctx, agent_rows.identified(ctx.store, agent))
+    for session, path in _conversations(ctx).items():
+        _book_parent(ctx, session, path)
+
+
+# -- sub-agents with an action
+
+
+def _book_agent(ctx: Context, agent: SessionAgent) -> None:
+    size, touched = size_and_time(agent.transcript)
+    if agent.booked and size <= agent.booked:
+        return  # one that was asked to go on after its end has grown
+    last_sign = max(touched, agent.ended_at or 0.0)
+    over = agent.ended_at is not None and ctx.clock() - last_sign >= GIVE_UP_SECONDS
+    ended = False
+    if agent.transcript is not None:
+        mark = session_rows.mark(ctx.store, agent.transcript)
+        reading = read_on(agent.transcript, mark, owner=f"a{agent.action}", final=over)
+        if reading.mark != mark:
+            action = ctx.store.action(agent.action)
+            wave = ctx.store.ticket(action.run, action.ticket).wave
+            receipts = [_agents_receipt(ctx, agent, action, wave, owned.call) for owned in reading.calls]
+            _keep(ctx, agent.transcript, agent.session, agent.agent_id, reading, receipts)
+        ended = agent.ended_at is not None and reading.mark.last_word
+    if over or ended:
+        agent_rows.mark_booked(ctx.store, agent, size)
+
+
+def size_and_time(transcript: Path | None) -> tuple[int, float]:
+    """Bytes, and Unix seconds of the last change; zeros where there is none."""
+    try:
+        found = transcript.stat() if transcript else None
+    except OSError:
+        found = None
+    return (found.st_size, found.st_mtime) if found else (0, 0.0)
+
+
+def _agents_receipt(ctx: Context, agent: SessionAgent, action: Action, wave: int | None, call: ModelCall) -> Receipt:
+    return replace(
+        _receipt(ctx, call, "session", agent.session),
+        asked_tier=action.tier.value,
+        asked_model=asked_model(ctx, action, agent),
+        run=action.run,
+        wave=wave,
+        ticket=action.ticket,
+        gate=action.gate.value,
+        attempt=action.attempt,
+        escalation_rule=action.rule,
+        tags=tags_of(ctx, action, agent, call),
+        agent=agent.agent_id,
+    )
+
+
+def _receipt(ctx: Context, call: ModelCall, source: str, session: str) -> Receipt:
+    """What is true of a call whoever it was for."""
+    at = call.at or ctx.clock()
+    cost = ctx.prices.cost(call.model, call.usage, time.strftime("%Y-%m-%d", time.gmtime(at)))
+    return Receipt(
+        key=f"claude/{call.message_id}",
+        at=at,
+        source=source,
+        asked_tier="parent",
+        asked_model=call.model,
+        provider="claude-code",
+        answered_model=call.model,
+        usage=call.usage,
+        cost_nanousd=cost,
+        price_date=None if cost is None else ctx.prices.date,
+        latency_ms=call.latency_ms,
+        outcome="answered",
+        session=session,
+        tags={} if call.complete else {"estimate": "output"},
+    )
+
+
+def _keep(
+    ctx: Context, path: Path, session: str, agent_id: str | None, reading: Reading, receipts: Iterable[Receipt]
+) -> None:
+    """Receipts and the place up to which they were read: both or neither."""
+    with ctx.store.transaction() as db:
+        for receipt in receipts:
+            if not ledger.record(db, receipt):
+                ledger.correct_estimate(db, receipt)
+        session_rows.keep_within(db, path, session, agent_id, reading)
+
+
+# -- the parent
+
+
+@dataclass(frozen=True)
+class _Signs:
+    """How a line of a main conversation shows that its turn is about a run.
+
+    agents  id, or the call that started it → run
+    """
+
+    ctx: Context
+    agents: Mapping[str, str]
+    runs: tuple[tuple[str, float, float | None], ...]  # (id, Unix seconds of its begin and of its end), newest first
+
+    def __call__(self, line: Mapping[str, Any], turn_at: float) -> str:
+        content = as_object(line.get("message")).get("content")
+        if line.get("type") == "user":
+            named = _NAMED.findall(text_of(content)) if not as_objects(content) or line.get("origin") else []
+            return next((self.agents[name] for match in named for name in match if name in self.agents), "")
+        calls = [block for block in as_objects(content) if block.get("type") == "tool_use"]
+        for call in calls:
+            given = as_object(call.get("input"))
+            number = marked_action(as_text(given.get("prompt"))) if call.get("name") in AGENT_TOOLS else None
+            rows = self.ctx.store.rows("SELECT run FROM action WHERE number = ?", number) if number else []
+            if rows:
+                return str(rows[0]["run"])
+        drives = any(_COMMAND.search(as_text(as_object(call.get("input")).get("command"))) for call in calls)
+        return self._run_at(turn_at) if drives or as_text(line.get("attributionSkill")) == _SKILL else ""
+
+    def _run_at(self, turn_at: float) -> str:
+        """The run that was open in a turn that began then, or that the turn itself has opened."""
+        for run, _began, ended in self.runs:
+            if ended is None or ended >= turn_at:
+                return run
+        return ""
+
+
+def _conversations(ctx: Context) -> dict[str, Path]:
+    """The main conversations of sessions that have, or had, to do with a run."""
+    found = session_rows.conversations(ctx.store)
+    for session in session_rows.sessions(ctx.store):
+        if session not in found and (path := find_conversation(ctx.environ, session)) is not None:
+            found[session] = path
+    return found
+
+
+def _book_parent(ctx: Context, session: str, path: Path) -> None:
+    mark = session_rows.mark(ctx.store, path)
+    if size_and_time(path)[0] != mark.done:
+        signs = _Signs(ctx, agent_rows.runs_of_session(ctx.store, session), session_rows.runs(ctx.store))
+        reading = read_on(path, mark, sign=signs)
+        if reading.mark != mark or reading.calls:
+            receipts = [_parents_receipt(ctx, owned, session) for owned in reading.calls]
+            _keep(ctx, path, session, None, reading, receipts)
+        if reading.cost_state is not None:
+            settle_account(ctx, session, path, reading.cost_state)
+    _book_helpers(ctx, session, path)
+
+
+def _parents_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str | None = None) -> Receipt:
+    base = _receipt(ctx, owned.call, "parent", session)
+    wave = session_rows.wave_at(ctx.store, owned.owner, base.at)
+    return replace(base, run=owned.owner, wave=wave, agent=agent_id)
+
+
+def _book_helpers(ctx: Context, session: str, conversation: Path) -> None:
+    """Sub-agents without a marker that were started for a run: by its parent, or by one of its own sub-agents."""
+    started = session_rows.unseen_calls(ctx.store)
+    folder = conversation.with_suffix("") / "subagents"
+    if not started or not folder.is_dir():
+        return
+    for found in subagents_in(folder):
+        owner = started.get(found.tool_use_id)
+        if owner is None:
+            continue
+        mark = session_rows.mark(ctx.store, found.transcript)
+        reading = read_on(found.transcript, mark, owner=owner, final=found.finished is True)
+        if reading.mark != mark:
+            receipts = [_helpers_receipt(ctx, owned, session, found.agent_id) for owned in reading.calls]
+            _keep(ctx, found.transcript, session, found.agent_id, reading, receipts)
+
+
+def _helpers_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str) -> Receipt:
+    """It is for what the one that started it was for: the run, or an action."""
+    if not owned.owner.startswith("a"):
+        return _parents_receipt(ctx, owned, session, agent_id)
+    action = ctx.store.action(int(owned.owner[1:]))
+    return replace(
+        _receipt(ctx, owned.call, "session", session),
+        asked_tier=action.tier.value,
+        run=action.run,
+        wave=ctx.store.ticket(action.run, action.ticket).wave,
+        ticket=action.ticket,
+        gate=action.gate.value,
+        attempt=action.attempt,
+        escalation_rule=action.rule,
+        agent=agent_id,
+    )
+
+
+# -- what the host counts
+
+
+def settle_account(ctx: Context, session: str, conversation: Path, counted: Mapping[str, Any]) -> None:
+    """Keep what the host counts beyond the transcripts; where that is output alone, estimates are put right by it."""
+    host = host_counts(counted)
+    day = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    found = balance(host, calls_of_session(conversation), ctx.prices, day)
+    with ctx.store.transaction() as db:
+        for model, missing in found.missing.items():
+            if missing.prompt == 0 and missing.output > 0:
+                ledger.spread_output(db, session, model, missing.output, ctx.prices, ctx.clock())
+        session_rows.keep_account_within(db, session, ctx.clock(), found)
