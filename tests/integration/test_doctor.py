@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from backlog_ops.run.doctor.place import Place
 from backlog_ops.run.doctor.project import project
 from backlog_ops.storage.locations import PLUGIN_ROOT
 from tests.support.lab import Lab, one, ticket_text
+from tests.support.price_maps import own_prices
 
 VERSION = "2.1.330 (Claude Code)"
 KEY = "sk-not-to-be-shown"
@@ -53,6 +55,7 @@ def place(lab, tmp_path, own_environment) -> Place:
         "CLAUDE_BIN": str(claude),
         "ANTHROPIC_API_KEY": KEY,
     }
+    own_prices(datetime.now(timezone.utc).date().isoformat())  # whenever this test runs, they are young
     return Place(lab.top, environ, plugin)
 
 

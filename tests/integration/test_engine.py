@@ -222,7 +222,8 @@ def test_a_spent_budget_parks_the_ticket_with_what_it_cost(tmp_path):
     lab.run()
     state = lab.states()["T-1"]
     assert state.step is Step.PARKED
-    assert state.reason == "budget: nothing left for this ticket ($3.0000 spent on it; llmOps.budget, --max-usd)"
+    limit = "the ticket's $2.00 (llmOps.budget.perTicketUsd)"
+    assert state.reason == f"budget: nothing is left of {limit}; the ticket has cost $3.0000"
     assert not lab.agents.tiers(Gate.REVIEW)
 
 

@@ -25,9 +25,19 @@ PREPARING = "backlog-ops: preparing its Python packages once"
 UV = Path(sys.executable).parent / "uv"
 
 
+# Needs no other; a build is over sooner than with all packages.
+PACKAGE = "h11"
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> PluginCopy:
+    """With every package of the plugin."""
+    return PluginCopy(tmp_path)
+
+
 @pytest.fixture
 def plugin(tmp_path: Path) -> PluginCopy:
-    return PluginCopy(tmp_path)
+    return PluginCopy(tmp_path, [PACKAGE])
 
 
 @pytest.fixture
@@ -53,7 +63,7 @@ def no_packages(tmp_path: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Path:
     """A managed environment that was built once for all tests that only need one to be there."""
-    first = PluginCopy(tmp_path_factory.mktemp("built"))
+    first = PluginCopy(tmp_path_factory.mktemp("built"), [PACKAGE])
     first.provide_python()
     if UV.exists():
         first.provide("uv", UV)
@@ -107,7 +117,7 @@ def test_arguments_and_standard_input_arrive_byte_for_byte(warm: PluginCopy) -> 
 def test_the_caller_s_python_settings_stay_outside_but_reach_child_processes(warm: PluginCopy, tmp_path: Path) -> None:
     poison = tmp_path / "poison"
     poison.mkdir()
-    for module in ("sitecustomize", "json", "httpx"):
+    for module in ("sitecustomize", "json", PACKAGE):
         (poison / f"{module}.py").write_text("raise SystemExit('poisoned')", encoding="utf-8")
     outcome = warm.run(PYTHONPATH=str(poison), PYTHONHOME="/nowhere", PYTHONSTARTUP="/nowhere")
     assert outcome.exit_code == 0, outcome.stderr
@@ -144,7 +154,7 @@ def test_a_link_to_the_folder_of_the_command_leads_to_the_plugin(
 
 
 def test_an_own_python_without_the_packages_becomes_the_managed_one(warm: PluginCopy) -> None:
-    script = warm.own_python_script(needs=["httpx"])
+    script = warm.own_python_script(needs=[PACKAGE])
     outcome = warm.run_command([base_python(), "-I", script, "a b"], stdin="prompt")
     assert outcome.witnessed["prefix"] == str(environment_of(warm))
     assert (outcome.witnessed["argv"], outcome.witnessed["stdin"]) == (["a b"], "prompt")
@@ -164,7 +174,7 @@ def test_an_environment_that_lost_a_package_is_named_instead_of_started_for_ever
 
 
 def test_what_marks_a_restart_does_not_reach_child_processes(warm: PluginCopy) -> None:
-    script = warm.own_python_script(needs=["httpx"])
+    script = warm.own_python_script(needs=[PACKAGE])
     outcome = warm.run_command([base_python(), "-I", script])
     assert bootstrap.GUARD not in outcome.witnessed["environ"]
 
@@ -178,23 +188,23 @@ def test_the_folder_s_name_is_what_cksum_prints(data: bytes) -> None:
 # ── Building ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_first_call_builds_with_pip_and_says_so_in_one_line(plugin: PluginCopy, offline: dict[str, str]) -> None:
-    plugin.provide_python()
-    outcome = plugin.run("x", stdin="prompt", **offline)
+def test_the_first_call_builds_with_pip_and_says_so_in_one_line(whole: PluginCopy, offline: dict[str, str]) -> None:
+    whole.provide_python()
+    outcome = whole.run("x", stdin="prompt", **offline)
     assert (outcome.exit_code, len(outcome.stderr_lines)) == (0, 1)
     assert outcome.stderr.startswith(PREPARING)
     assert (outcome.witnessed["argv"], outcome.witnessed["stdin"]) == (["x"], "prompt")
-    assert outcome.witnessed["prefix"] == str(environment_of(plugin))
+    assert outcome.witnessed["prefix"] == str(environment_of(whole))
 
 
-def test_the_first_call_builds_with_uv_where_there_is_one(plugin: PluginCopy, offline: dict[str, str]) -> None:
+def test_the_first_call_builds_with_uv_where_there_is_one(whole: PluginCopy, offline: dict[str, str]) -> None:
     if not UV.exists():
         pytest.skip("needs uv: make deps")
-    plugin.provide_disguised_python("python3", without_ensurepip=True)
-    plugin.provide("uv", UV)
-    outcome = plugin.run(**offline)
+    whole.provide_disguised_python("python3", without_ensurepip=True)
+    whole.provide("uv", UV)
+    outcome = whole.run(**offline)
     assert (outcome.exit_code, len(outcome.stderr_lines)) == (0, 1), outcome.stderr
-    assert "uv = " in (environment_of(plugin) / "pyvenv.cfg").read_text(encoding="utf-8")
+    assert "uv = " in (environment_of(whole) / "pyvenv.cfg").read_text(encoding="utf-8")
 
 
 def test_pip_takes_over_where_uv_fails(plugin: PluginCopy, offline: dict[str, str]) -> None:
@@ -237,8 +247,10 @@ def test_an_environment_whose_python_is_gone_is_built_anew(
     assert outcome.exit_code == 0, outcome.stderr
 
 
-def test_what_a_killed_build_left_behind_is_not_used(warm: PluginCopy, offline: dict[str, str]) -> None:
-    warm.provide_python()
+def test_what_a_killed_build_left_behind_is_not_used(
+    warm: PluginCopy, quick: PluginCopy, offline: dict[str, str]
+) -> None:
+    quick.provide_python()
     environment = environment_of(warm)
     partial = environment.rename(environment.with_name(environment.name + ".partial"))
     (partial / "left-behind").touch()
@@ -445,9 +457,8 @@ def test_a_package_without_its_pinned_hash_is_refused(
     pinned: str, instead: str, complaint: str, plugin: PluginCopy, offline: dict[str, str]
 ) -> None:
     plugin.provide_python()
-    lock_file = plugin.root / "config/requirements.lock"
-    text = lock_file.read_text(encoding="utf-8")
-    lock_file.write_text(re.sub(pinned, instead, text), encoding="utf-8")
+    text = plugin.lock_file.read_text(encoding="utf-8")
+    plugin.lock_file.write_text(re.sub(pinned, instead, text), encoding="utf-8")
     assert_one_clear_failure(plugin.run(**offline), complaint)
 
 
@@ -461,7 +472,7 @@ def test_those_who_waited_for_a_build_that_failed_do_not_try_again(
     plugin: PluginCopy, no_packages: dict[str, str]
 ) -> None:
     plugin.provide_python()
-    lock_name = f"venv-{bootstrap.posix_checksum((plugin.root / 'config/requirements.lock').read_bytes())}.lock"
+    lock_name = f"venv-{bootstrap.posix_checksum(plugin.lock_file.read_bytes())}.lock"
     plugin.base.mkdir(parents=True)
     with (plugin.base / lock_name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,9 +62,12 @@ class Outcome:
 
 
 class PluginCopy:
-    """The launcher files alone, in `folder`, with a `bin` folder beside it that is the whole PATH."""
+    """The launcher files alone, in `folder`, with a `bin` folder beside it that is the whole PATH.
 
-    def __init__(self, folder: Path) -> None:
+    packages   that the lock file pins; None: all that the plugin's own does
+    """
+
+    def __init__(self, folder: Path, packages: Sequence[str] | None = None) -> None:
         self.root = folder / "plugin"
         self.path = folder / "bin"
         self.cache = folder / "cache"
@@ -74,6 +78,8 @@ class PluginCopy:
             (self.root / part).mkdir(parents=True)
         for file in ("bin/backlog-ops", "scripts/ops/llm_call.sh", "config/requirements.lock"):
             shutil.copy(ROOT / file, self.root / file)
+        if packages is not None:
+            self.lock_file.write_text("".join(map(pinned, packages)), encoding="utf-8")
         for name in ("launch.sh", "bootstrap.py"):
             shutil.copy(ROOT / "scripts/ops/launcher" / name, self.root / "scripts/ops/launcher" / name)
         (self.root / "scripts/ops/backlog_ops").mkdir()
@@ -83,6 +89,10 @@ class PluginCopy:
     @property
     def command(self) -> Path:
         return self.root / "bin/backlog-ops"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.root / "config/requirements.lock"
 
     @property
     def base(self) -> Path:
@@ -147,6 +157,14 @@ class PluginCopy:
         process = self.start(command, self.environment(**extra), cwd)
         stdout, stderr = process.communicate(stdin, timeout=120)
         return Outcome(process.returncode, stdout, stderr)
+
+
+def pinned(package: str) -> str:
+    """What the plugin's lock file says of `package`."""
+    text = (ROOT / "config/requirements.lock").read_text(encoding="utf-8")
+    found = re.search(rf"^{package}==.*\n(?: .*\n)*", text, re.MULTILINE)
+    assert found, package
+    return found[0]
 
 
 def base_python() -> Path:

@@ -11,11 +11,12 @@ from typing import Any
 
 from backlog_ops.cli.opening import open_context
 from backlog_ops.cli.printing import table
+from backlog_ops.domain.budget import Expected
 from backlog_ops.domain.settings import Budget
 from backlog_ops.domain.waves import plan_waves
 from backlog_ops.errors import EXIT_OK
 from backlog_ops.money.history import Calibration, calibration
-from backlog_ops.money.quote import Expected, Quote, TicketQuote, quote
+from backlog_ops.money.quote import Quote, TicketQuote, quote
 from backlog_ops.run.backlog import first_committed
 from backlog_ops.run.context import Context
 from backlog_ops.run.opening import select

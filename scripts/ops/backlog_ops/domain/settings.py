@@ -185,10 +185,19 @@ class Timeouts:
 class Budget:
     per_ticket_nanousd: int
     per_run_nanousd: int
+    per_day_nanousd: int
+    warn_percent: int  # of a budget that is spent
+    spike_factor: float  # an action that costs so many times what its ticket's earlier ones did is asked about; 0: none
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Budget:
-        return cls(round(data["perTicketUsd"] * NANO_PER_USD), round(data["perRunUsd"] * NANO_PER_USD))
+        return cls(
+            per_ticket_nanousd=round(data["perTicketUsd"] * NANO_PER_USD),
+            per_run_nanousd=round(data["perRunUsd"] * NANO_PER_USD),
+            per_day_nanousd=round(data["perDayUsd"] * NANO_PER_USD),
+            warn_percent=data["warnAtPercent"],
+            spike_factor=data["spikeFactor"],
+        )
 
 
 @dataclass(frozen=True)

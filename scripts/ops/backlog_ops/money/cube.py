@@ -1,5 +1,5 @@
 """The ledger, summed up in a few ways. Reads `tally`, which a trigger keeps (storage/database.py), so that a million
-calls are a question of half a second; `calls` and `fallbacks` read the ledger itself, row by row.
+calls are a question of half a second; `fallbacks` reads the rows of the ledger itself.
 
 `since` is an ISO day (UTC) everywhere: rows of that day and later; None: all rows.
 """
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from operator import add
+from typing import Any, NamedTuple
 
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.money.ledger import Spent
 
-PARENT = "parent"  # the source of what the parent session itself called
-
 
 class Amount(NamedTuple):
-    """A sum of ledger rows. An unknown cost is not taken as 0: it is counted."""
+    """A sum of ledger rows. An unknown cost is not taken as 0: it is counted. A tuple, because there are many."""
 
     calls: int = 0  # model calls; a correction is none
+    nanousd: int = 0  # the part that is known
     unknown_calls: int = 0  # whose cost nobody knows: not in `nanousd`
     estimated_calls: int = 0  # whose output count is an estimate that nothing has corrected yet
-    nanousd: int = 0  # the part that is known
     input: int = 0  # tokens, where they are known, in five disjoint buckets
     cache_write_5m: int = 0
     cache_write_1h: int = 0
@@ -38,16 +37,21 @@ class Amount(NamedTuple):
     def usage(self) -> Usage:
         return Usage(*self[4:])
 
+    def __add__(self, other: Amount) -> Amount:  # type: ignore[override]  # a sum, not one tuple behind the other
+        return Amount(*map(add, self, other))
+
 
 def sum_of(amounts: Iterable[Amount]) -> Amount:
-    columns = list(zip(*amounts, strict=True))
-    return Amount(*map(sum, columns)) if columns else Amount()
+    rows = tuple(amounts)
+    return rows[0] if len(rows) == 1 else Amount(*map(sum, zip(*rows, strict=True)))
 
 
 class Profile(NamedTuple):
     """What calls alike have in common, whatever they were for. "" is nothing known."""
 
     day: str
+    of_ticket: bool
+    of_parent: bool
     gate: str
     source: str
     asked_tier: str
@@ -59,49 +63,85 @@ class Profile(NamedTuple):
 
 
 class Fallback(NamedTuple):
-    gate: str | None
-    answered_model: str | None
+    gate: str
+    answered_model: str
     cause: str
     amount: Amount
 
 
-_SUMS = (
-    "sum(calls), sum(unknown), sum(estimated), sum(nanousd), sum(input), sum(cache_write_5m), sum(cache_write_1h),"
-    " sum(cache_read), sum(output)"
-)
+_SUMS = """sum(calls), sum(nanousd), sum(unknown), max(0, sum(estimated)), sum(input), sum(cache_write_5m),
+    sum(cache_write_1h), sum(cache_read), sum(output)"""
+# What the parent session itself called, or a correction of that: no other correction is without a gate.
+_OF_PARENT = "(ticket = '' AND (source = 'parent' OR (source = 'correction' AND gate = '')))"
 
 
 def profiles(connection: sqlite3.Connection, since: str | None) -> list[tuple[Profile, Amount]]:
     """All rows, by what they have in common."""
-    columns = "day, gate, source, asked_tier, asked_model, provider, answered_model, escalation_rule, outcome"
-    return [(Profile(*row[:9]), Amount(*row[9:])) for row in _sums(connection, columns, since)]
+    columns = (
+        f"day, ticket <> '', {_OF_PARENT}, gate, source, asked_tier, asked_model, provider, answered_model,"
+        " escalation_rule, outcome"
+    )
+    return [(Profile(*row[:11]), Amount(*row[11:])) for row in _sums(connection, columns, 11, since)]
 
 
 def by_wave(connection: sqlite3.Connection, since: str | None) -> list[tuple[str, int, bool, Amount]]:
     """(run, wave, whether it is the parent's own, sum): "" and 0 where the rows name none."""
-    rows = _sums(connection, f"run, wave, source = '{PARENT}'", since)
-    return [(row[0], row[1], bool(row[2]), Amount(*row[3:])) for row in rows]
+    rows = _sums(connection, f"run, wave, {_OF_PARENT}", 3, since)
+    return [(run, wave, bool(of_parent), Amount(*sums)) for run, wave, of_parent, *sums in rows]
 
 
 def by_ticket(connection: sqlite3.Connection, since: str | None) -> Iterator[tuple[str, str, str, Amount]]:
     """(run, ticket, gate, sum) of all rows that name a ticket."""
-    for row in _sums(connection, "run, ticket, gate", since, "ticket <> ''"):
-        yield row[0], row[1], row[2], Amount(*row[3:])
+    for run, ticket, gate, *sums in _sums(connection, "run, ticket, gate", 3, since, "ticket <> ''"):
+        yield run, ticket, gate, Amount(*sums)
 
 
-def by_attempt(connection: sqlite3.Connection, since: str | None) -> Iterator[tuple[str, str, int, str, str, Amount]]:
-    """(run, ticket, attempt, gate, answered model, sum) of all rows that name a ticket."""
-    for row in _sums(connection, "run, ticket, attempt, gate, answered_model", since, "ticket <> ''"):
-        yield row[0], row[1], row[2], row[3], row[4], Amount(*row[5:])
+def of_later_attempts(connection: sqlite3.Connection, since: str | None) -> dict[tuple[str, str, int], Amount]:
+    """By run, ticket and attempt, from the second attempt on."""
+    rows = _sums(connection, "run, ticket, attempt", 3, since, "ticket <> '' AND attempt > 1")
+    return {(run, ticket, attempt): Amount(*sums) for run, ticket, attempt, *sums in rows}
+
+
+def of_day(connection: sqlite3.Connection, day: str) -> Spent:
+    """What was spent on an ISO day (UTC), whatever for."""
+    sql = "SELECT coalesce(sum(nanousd), 0), coalesce(sum(unknown), 0) FROM tally WHERE day = ?"
+    nanousd, unknown = connection.execute(sql, (day,)).fetchone()
+    return Spent(nanousd, unknown)
+
+
+def fallbacks(connection: sqlite3.Connection, since: str | None) -> list[Fallback]:
+    """Calls made because another was of no use, by gate, model and cause; the dearest first.
+
+    A cause is who had been asked and how that ended; what the ledger has beyond (milliseconds, an address) differs
+    from call to call.
+    """
+    period, values = ("AND at >= CAST(strftime('%s', ?) AS INTEGER)", (since,)) if since else ("", ())
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    rows = cursor.execute(
+        "SELECT coalesce(gate, ''), coalesce(answered_model, ''), fallback_cause, cost_nanousd, input, cache_write_5m,"
+        f" cache_write_1h, cache_read, output FROM ledger WHERE fallback_cause IS NOT NULL {period}",
+        values,
+    )
+    found: dict[tuple[str, str, str], list[Amount]] = {}
+    for gate, model, cause, cost, *tokens in rows:
+        amount = Amount(1, cost or 0, cost is None, 0, *(count or 0 for count in tokens))
+        found.setdefault((gate, model, _short(cause)), []).append(amount)
+    summed = [Fallback(*key, sum_of(amounts)) for key, amounts in found.items()]
+    return sorted(summed, key=lambda each: (-each.amount.nanousd, each[:3]))
+
+
+def _short(cause: str) -> str:
+    """`free ollama qwen3:8b: invalid` of `free ollama qwen3:8b: invalid: not JSON (900 ms)`."""
+    who, colon, rest = cause.partition(": ")
+    return who + colon + rest.partition(":")[0].partition(" (")[0]
 
 
 def _sums(
-    connection: sqlite3.Connection, columns: str, since: str | None, where: str = "1"
-) -> Iterator[tuple[str | int, ...]]:
-    order = ", ".join(str(number + 1) for number in range(columns.count(",") + 1))
-    period = "AND day >= ?" if since else ""
+    connection: sqlite3.Connection, columns: str, count: int, since: str | None, where: str = "1"
+) -> Iterator[tuple[Any, ...]]:
+    groups = ", ".join(str(number) for number in range(1, count + 1))
+    period, values = ("AND day >= ?", (since,)) if since else ("", ())
     cursor = connection.cursor()
     cursor.row_factory = None
-    return cursor.execute(
-        f"SELECT {columns}, {_SUMS} FROM tally WHERE {where} {period} GROUP BY {order}", (since,) if since else ()
-    )
+    return cursor.execute(f"SELECT {columns}, {_SUMS} FROM tally WHERE {where} {period} GROUP BY {groups}", values)

@@ -22,7 +22,7 @@ from backlog_ops.domain.text import UNSAFE, one_line, quote
 from backlog_ops.errors import UsageError
 
 MAP_NAME = re.compile(r"model_prices_and_context_window[\w.-]*\.json")
-MAX_BYTES = 64_000_000  # twenty times the map of 2026
+MAX_BYTES = 32_000_000  # ten times the map of 2026
 LONGEST_NAME = 100
 ANSWER_SECONDS = 10.0
 # The interpreter looks the package up where it would import it from; find_spec imports nothing of a top-level name.

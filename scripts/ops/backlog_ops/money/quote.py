@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backlog_ops.domain import priors
+from backlog_ops.domain.budget import Expected
 from backlog_ops.domain.conversation import Conversation
 from backlog_ops.domain.gates import Gate, TicketStatus, Tier
 from backlog_ops.domain.pricing import PriceTable
@@ -29,14 +30,6 @@ if TYPE_CHECKING:  # parsing a ticket needs YAML: 15 ms that estimates of single
 FEWEST_SAMPLES = 5
 DRAWS = 1_000  # of a total: enough that its P90 moves by less than the samples themselves are worth
 PRIORS_SAY = "priors"
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Nano-dollars that a cost stays below in half of all cases, and in nine of ten."""
-
-    p50: int
-    p90: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,21 @@ def action_estimate(
     on: str,
     model: str | None = None,
 ) -> int | None:
-    """Nano-dollars that one action of `gate` on `tier` stays below nine times in ten, on ISO date `on`.
+    """Nano-dollars that one action of `gate` on `tier` stays below nine times in ten; None: its model has no price."""
+    found = action_expected(connection, settings, prices, gate, tier, on, model)
+    return found.p90 if found else None
+
+
+def action_expected(
+    connection: sqlite3.Connection,
+    settings: Settings,
+    prices: PriceTable,
+    gate: Gate,
+    tier: Tier,
+    on: str,
+    model: str | None = None,
+) -> Expected | None:
+    """What one action of `gate` on `tier` takes, on ISO date `on`.
 
     From the newest actions of the same kind, of which there must be five; else from the prior. None: the model has no
     price. `model` is who will answer where that is not the tier's own model: a parent session's. A `free` gate is
@@ -83,12 +90,14 @@ def action_estimate(
     """
     paid = paid_tier(gate, tier)
     if paid is None:
-        return 0
+        return Expected(0, 0)
     models = settings.llm_ops.models
     known = action_costs(connection, gate, paid, models.by_tier[paid])
     if len(known) >= FEWEST_SAMPLES:
-        return quantile(known, 0.9)
-    return PRIORS[gate].high.cost(prices, model or models.by_tier[paid], on)
+        return Expected(quantile(known, 0.5), quantile(known, 0.9))
+    asked, prior = model or models.by_tier[paid], PRIORS[gate]
+    usual, high = prior.usual.cost(prices, asked, on), prior.high.cost(prices, asked, on)
+    return None if usual is None or high is None else Expected(usual, high)
 
 
 def paid_tier(gate: Gate, tier: Tier) -> Tier | None:

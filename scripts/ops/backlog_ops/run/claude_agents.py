@@ -26,11 +26,11 @@ from backlog_ops.money.claude_usage import result_of_cli, usage_of_cli
 from backlog_ops.money.ledger import Receipt
 from backlog_ops.run.actions import agent_name, check_command, prompt_line, request_command
 from backlog_ops.run.agent_process import AgentProcess
+from backlog_ops.run.budget import agents_limit
 from backlog_ops.run.commands import STOP_CHECK_SECONDS
 from backlog_ops.run.context import Context
 from backlog_ops.run.pauses import LimitReachedError, limit_of_cause
 from backlog_ops.run.processes import StoppedError, without_git_bindings
-from backlog_ops.run.progress import budget_left
 from backlog_ops.run.rows import Action
 from backlog_ops.run.session_agents import turn_limit
 from backlog_ops.storage.locations import PLUGIN_ROOT
@@ -105,7 +105,7 @@ class ClaudeAgents:
         # Rules stand in the settings file: on --allowedTools a path with parentheses would not match.
         allowed = {"permissions": {"allow": allowed_tools(action, ctx.worktree_path(ticket))}}
         settings.write_text(json.dumps({**_SETTINGS, **allowed}), encoding="utf-8")
-        left = budget_left(ctx, ctx.store.run(action.run), ticket) / 1e9
+        limit = agents_limit(ctx, ticket, action) / 1e9
         turns = turn_limit(agent_name(action.gate))
         return [
             self._binary,
@@ -118,7 +118,7 @@ class ClaudeAgents:
             "json",
             "--no-session-persistence",
             "--max-budget-usd",
-            f"{max(left, 0.000001):.6f}",
+            f"{max(limit, 0.000001):.6f}",
             *(["--max-turns", str(turns)] if turns else []),
             "--permission-mode",
             "dontAsk",

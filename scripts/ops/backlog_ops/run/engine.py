@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, Protocol
 
 from backlog_ops.errors import BacklogError, SurroundingsError
 from backlog_ops.run import wave_gates, worktrees
+from backlog_ops.run.budget import admit_step, exhausted
 from backlog_ops.run.claude_agents import end_agents
 from backlog_ops.run.closing import finish
 from backlog_ops.run.context import Context
@@ -23,13 +24,16 @@ from backlog_ops.run.journal import DELIVER, MOST_CUTS
 from backlog_ops.run.model_check import wrong_model
 from backlog_ops.run.pauses import LimitReachedError, pause, resumed
 from backlog_ops.run.processes import StoppedError
-from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, over_budget, waits_for_person
+from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, waits_for_person
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.session_receipts import book
+from backlog_ops.run.spikes import answer_about, hold, spike
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import OvertakenError
 from backlog_ops.run.surroundings import surroundings_problem
 from backlog_ops.run.text_gates import first_line
+
+BUDGET_POLL_SECONDS = 0.2
 
 GateStep = Callable[[Context, Run, TicketState], None]
 _STEPS: dict[Step, GateStep] = {
@@ -61,7 +65,8 @@ def work(ctx: Context, run_id: str, jobs: int, agents: AgentRunner | None) -> No
         wave = ctx.store.tickets(run_id, run.wave)
         if any(not ticket.step.is_final for ticket in wave):
             _work_on_wave(ctx, run, wave, jobs, agents)
-            if agents is None and not has_work(ctx, ctx.store.run(run_id)):
+            now = ctx.store.run(run_id)
+            if waits_for_person(ctx, now) is not None or (agents is None and not has_work(ctx, now)):
                 return
             continue
         with contextlib.suppress(OvertakenError):  # aborted meanwhile
@@ -103,20 +108,29 @@ def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner 
         if now.state != "open" or is_paused(ctx, now):
             return
         ticket = ctx.store.ticket(run.id, ticket_id)
-        if ticket.step.is_final:
+        if ticket.step.is_final or ticket.held is not None:
             return
         waited_for = open_actions_of(ctx, ticket)
-        over = over_budget(ctx, run, ticket)
-        if over:
-            with contextlib.suppress(OvertakenError):
-                park(ctx, ticket, over, waited_for)
-                end_agents(ctx, waited_for)
+        over = exhausted(ctx, run, ticket)
+        admission = None if over or waited_for else admit_step(ctx, run, ticket)
+        if over or (admission and admission.reason):
+            _out_of_budget(ctx, ticket, over or (admission.reason if admission else ""), waited_for)
+        elif admission and admission.waits:
+            if agents is None:
+                return
+            ctx.stopping.wait(BUDGET_POLL_SECONDS)  # others of the wave hold what it needs, and are at work
         elif not waited_for:
             _guarded(ctx, ticket, _step, run, ticket)
         elif agents is None:
             return
         else:
             _run_agents(ctx, ticket, agents, waited_for)
+
+
+def _out_of_budget(ctx: Context, ticket: TicketState, reason: str, at_work: list[Action]) -> None:
+    with contextlib.suppress(OvertakenError):
+        park(ctx, ticket, f"{reason}; the ticket has cost {ctx.store.spent(ticket.run, ticket.id)}", at_work)
+        end_agents(ctx, at_work)
 
 
 def _step(ctx: Context, run: Run, ticket: TicketState) -> None:
@@ -135,7 +149,20 @@ def _step(ctx: Context, run: Run, ticket: TicketState) -> None:
         return
     if wrong:
         ctx.say(ticket, f"warning: {wrong}")
+    if _is_held_for(ctx, ticket, handed_in):
+        return
     _STEPS[ticket.step](ctx, run, ticket)
+
+
+def _is_held_for(ctx: Context, ticket: TicketState, handed_in: list[Action]) -> bool:
+    """Whether what was handed in cost so much that a person is asked, or has said no."""
+    found = spike(ctx, ticket, handed_in)
+    said = answer_about(ctx, ticket, handed_in) if found else None
+    if found and said is None:
+        hold(ctx, ticket, handed_in, found)
+    elif found and said == "no":
+        park(ctx, ticket, f"budget: {found}; you said no", handed_in)
+    return found is not None and said != "yes"
 
 
 def _run_agents(ctx: Context, ticket: TicketState, agents: AgentRunner, actions: list[Action]) -> None:

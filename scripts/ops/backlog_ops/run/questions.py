@@ -1,4 +1,6 @@
-"""What a run asks a person: whether its commits may go into the base branch (backlog.askBeforeMerge)."""
+"""What a run asks a person: whether its commits may go into the base branch (backlog.askBeforeMerge), and whether a
+ticket that has become dear may go on (llmOps.budget.spikeFactor).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from backlog_ops.run.store import Store
 
 
 def open_question(store: Store, run_id: str) -> Question | None:
-    """The one that nobody has answered yet."""
-    rows = store.rows("SELECT * FROM question WHERE run = ? AND answer IS NULL ORDER BY number DESC LIMIT 1", run_id)
+    """The one about the run that nobody has answered yet."""
+    sql = "SELECT * FROM question WHERE run = ? AND ticket IS NULL AND answer IS NULL ORDER BY number DESC LIMIT 1"
+    rows = store.rows(sql, run_id)
     return question_of(rows[0]) if rows else None
 
 
@@ -53,4 +56,10 @@ def answer(store: Store, asked: Question, said: str) -> None:
             known = question(store, asked.number).answer
             why = "about commits that are no longer all there is" if known == "void" else f"answered already: {known}"
             raise RunStateError(f"{asked.id}: {why}; `backlog-ops status` shows what is asked")
-        store.say_within(db, asked.run, None, f"{asked.id}: {said}")
+        if asked.ticket is not None:
+            sql = "UPDATE ticket SET held = NULL WHERE run = ? AND id = ? AND held = ?"
+            if db.execute(sql, (asked.run, asked.ticket, asked.number)).rowcount != 1:
+                raise RunStateError(
+                    f"{asked.id}: {asked.ticket} no longer waits for it; `backlog-ops status` shows why"
+                )
+        store.say_within(db, asked.run, asked.ticket, f"{asked.id}: {said}")

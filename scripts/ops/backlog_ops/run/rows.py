@@ -65,6 +65,7 @@ class TicketState:
     carried: str | None = None  # the commit that holds its work of an earlier run
     questions: str | None = None  # JSON: what a plan left open
     answers: str | None = None  # JSON: what the investigator found out
+    held: int | None = None  # the number of the question it waits for
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,9 @@ class Question:
     number: int
     run: str
     text: str
-    tip: str  # the commit that the answer is about
+    tip: str  # what the answer is about: a commit, or an attempt of a gate
     answer: str | None  # yes | no | void; None: not answered yet
+    ticket: str | None = None  # None: about the whole run
 
     @property
     def id(self) -> str:

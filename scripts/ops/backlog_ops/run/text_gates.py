@@ -10,6 +10,7 @@ from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.errors import BacklogError
 from backlog_ops.llm.chain import ask
 from backlog_ops.llm.types import Answer, Attempt, ChainError, Prompt
+from backlog_ops.run.budget import may_pay
 from backlog_ops.run.context import Context
 from backlog_ops.run.receipts import receipt
 from backlog_ops.run.rows import Run, TicketState
@@ -36,6 +37,11 @@ def ask_gate(
     rule: str | None = None,
 ) -> tuple[Answer | None, str]:
     """(answer, one line about it). The answer is None when nobody gave a usable one; the line then says why."""
+    tiers = tiers_for(gate, tier)
+    if ticket is None and not may_pay(ctx, run, gate):
+        tiers = [one for one in tiers if one is Tier.FREE]
+        if not tiers:
+            return None, "the budget is spent"
     call = f"{run.id}/{ticket.id if ticket else '-'}/{gate}/{secrets.token_hex(8)}"
     earlier: list[Attempt] = []
 
@@ -62,7 +68,7 @@ def ask_gate(
     try:
         answer = ask(
             prompt,
-            tiers_for(gate, tier),
+            tiers,
             ctx.settings.llm_ops,
             environ=ctx.environ,
             prices=ctx.prices,

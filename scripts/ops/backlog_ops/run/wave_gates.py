@@ -12,7 +12,6 @@ from backlog_ops.domain.waves import WavePlan, check_wave_plan, parse_wave_plan,
 from backlog_ops.run import wave_rows
 from backlog_ops.run.backlog import completed_ids, first_committed
 from backlog_ops.run.context import Context
-from backlog_ops.run.progress import run_left
 from backlog_ops.run.prompts import summary_prompt, wave_plan_prompt
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
@@ -71,9 +70,7 @@ def close_wave(ctx: Context, run: Run) -> None:
         "cost": str(ctx.store.spent(run.id)),
     }
     tier = entry_tier(Gate.SUMMARY, ctx.settings.llm_ops.routing)
-    answer, line = None, ""
-    if run_left(ctx, run) > 0:
-        answer, line = ask_gate(ctx, run, Gate.SUMMARY, tier, summary_prompt(facts))
+    answer, line = ask_gate(ctx, run, Gate.SUMMARY, tier, summary_prompt(facts))
     done = sum(state.step is Step.DONE for state in states)
     heading = f"wave {run.wave}: {done} of {len(states)} done"
     summary = f"{heading}. {answer.text.strip()}" if answer else f"{heading}."

@@ -72,6 +72,7 @@ def take_up(store: Store, ticket: TicketState, at: Step, carried: str | None, hi
                 "asked_again": newest,
                 "carried": carried or ticket.carried,
                 "history": history,
+                "held": None,
             },
         )
         store.say_within(db, ticket.run, ticket.id, "taken up again")

@@ -299,13 +299,19 @@ MIGRATIONS = (
 
     -- What is set aside for calls that are under way: nothing else may be spent on it.
     CREATE TABLE reservation (
-        holder       TEXT PRIMARY KEY,         -- a<number> of an action, or a call of a text gate
+        holder       TEXT PRIMARY KEY,         -- a ticket of a run, or a call of llm_call
         run          TEXT,
         ticket       TEXT,
-        nanousd      INTEGER NOT NULL,
-        pid          INTEGER,                  -- of the process that calls; NULL: an action, which outlives processes
+        nanousd      INTEGER NOT NULL,         -- 0: it waits until others have settled
+        pid          INTEGER,                  -- of the process that calls; NULL: a ticket, which outlives processes
         at           REAL NOT NULL             -- Unix seconds
     );
+
+    CREATE TRIGGER reservation_of_a_ticket_ends AFTER UPDATE OF step ON ticket
+        WHEN NEW.step NOT IN ('prepare', 'plan', 'investigate', 'implement', 'review')
+        BEGIN DELETE FROM reservation WHERE run = NEW.run AND ticket = NEW.id; END;
+    CREATE TRIGGER reservations_of_a_run_end AFTER UPDATE OF state ON run WHEN NEW.state <> 'open'
+        BEGIN DELETE FROM reservation WHERE run = NEW.id; END;
 
     -- What a run's tickets were expected to cost when it began; docs/costs.md says how that is made out.
     CREATE TABLE quote (
@@ -325,6 +331,7 @@ MIGRATIONS = (
     );
 
     ALTER TABLE question ADD COLUMN ticket TEXT;     -- NULL: about the whole run
+    ALTER TABLE ticket ADD COLUMN held INTEGER;      -- the number of the question it waits for
     """,
 )
 

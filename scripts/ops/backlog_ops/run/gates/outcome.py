@@ -30,6 +30,7 @@ def park(
         step=Step.PARKED,
         reason=reason,
         parked_at=resume_at or ticket.step,
+        held=None,
     )
 
 
