@@ -7,15 +7,11 @@ exit 1 only where the computation itself fails.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "ops"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,10 +21,7 @@ from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.domain.priors import NEXT_ATTEMPT, PRIORS
 from backlog_ops.storage.config_file import load_preset, load_prices
-from tests.e2e.demo.script import local_model
-from tests.e2e.demo.stage import Stage, headless, terminal
-from tests.e2e.harness.request import Req
-from tests.support.ollama_standin import OllamaStandin
+from tests.support.measured_demo import Measured, measure
 
 PRICES = load_prices()
 TODAY = time.strftime("%Y-%m-%d")
@@ -36,6 +29,7 @@ MODELS = load_preset()["llmOps"]["models"]
 HAIKU, SONNET, OPUS = (MODELS[tier.value] for tier in (Tier.CHEAP, Tier.BALANCED, Tier.FRONTIER))
 FREE = ""
 PARENTS = {"Sonnet": SONNET, "Opus": OPUS}
+ALL_PARENTS = {**PARENTS, "Haiku": HAIKU}  # Haiku: where the skill is typed with a model of its own
 ESCALATED = (SONNET, OPUS)  # an attempt after the first failed verdict, and after the second
 TICKETS_OF_A_WAVE = 3
 
@@ -83,28 +77,8 @@ GOALS = (  # issue D; dollars
 )
 
 
-@dataclass(frozen=True)
-class Measured:
-    """Of one driver: what its agents and its parent session took, in the demo. Tokens: request bytes / 4."""
-
-    implementer: Conversation
-    reviewer: Conversation
-    parent_set_up: int = 0
-    parent_calls: int = 0
-    rounds: int = 0  # lists of agents that the parent started
-    growth_alone: int = 0  # of the parent's prompt, a call, in a wave of one ticket
-    growth_of_three: int = 0
-    safety_calls: int = 0
-    safety_nanousd: int = 0
-
-    @property
-    def calls_a_round(self) -> float:
-        """Beside the last call, which says that all is done."""
-        return (self.parent_calls - 1) / self.rounds
-
-
 def main() -> int:
-    found = measure()
+    found = measure(TODAY)
     print(f"replay: list prices of {PRICES.date} on {TODAY}; dollars a ticket\n")
     print_plan()
     print_origin()
@@ -113,92 +87,6 @@ def main() -> int:
     for title, as_scripted in (("a real model's work, assumed", False), ("the demo's script, as it worked", True)):
         print_ours(title, alone, in_terminal, as_scripted)
     return 0
-
-
-# -- measuring
-
-
-def measure() -> dict[str, Measured]:
-    """Play the demo's backlog with both drivers; what they print is not for here."""
-    found = {}
-    with OllamaStandin(local_model) as ollama:
-        for name, driver in (("headless", headless), ("terminal", terminal)):
-            with contextlib.redirect_stdout(io.StringIO()), driver(ollama) as stage:
-                found[name] = measured(stage)
-    return found
-
-
-def measured(stage: Stage) -> Measured:
-    agents: dict[str, list[Req]] = {}
-    for call in stage.calls:
-        if call.tools:
-            agents.setdefault(call.agent_id or call.header("x-claude-code-session-id") or "", []).append(call)
-    roles = {
-        with_bash: [a for a in agents.values() if ("Bash" in a[0].tools) is with_bash] for with_bash in (True, False)
-    }
-    if not all(roles.values()):
-        raise SystemExit("bench/replay.py: the demo's agents did not work")
-    implementer, reviewer = (_average(roles[with_bash]) for with_bash in (True, False))
-    if not stage.parent_calls:
-        return Measured(implementer, reviewer)
-    return _with_parent(stage, implementer, reviewer)
-
-
-def _average(conversations: Sequence[Sequence[Req]]) -> Conversation:
-    grown = [b.set_up_tokens - a.set_up_tokens for calls in conversations for a, b in pairwise(calls)]
-    return Conversation(
-        calls=round(mean(len(calls) for calls in conversations)),
-        set_up=round(mean(calls[0].set_up_tokens for calls in conversations)),
-        growth=round(mean(grown)),
-        output=round(mean(_output(call) for calls in conversations for call in calls)),
-    )
-
-
-def _with_parent(stage: Stage, implementer: Conversation, reviewer: Conversation) -> Measured:
-    """The demo's first wave is three tickets, its second one ticket."""
-    calls = list(stage.parent_calls)
-    waves = {row["id"]: row["wave"] for row in stage.rows("SELECT id, wave FROM ticket")}
-    lists = [(number, waves[started[0]]) for number, call in enumerate(calls) if (started := _started(call))]
-    second = next((number for number, wave in lists if wave == 2), None)
-    if second is None or not 0 < second < len(calls) - 1:
-        raise SystemExit("bench/replay.py: the demo's second wave was not found among the parent's calls")
-    tokens = [call.set_up_tokens for call in calls]
-    return Measured(
-        implementer,
-        reviewer,
-        parent_set_up=tokens[0],
-        parent_calls=len(calls),
-        rounds=len(lists),
-        growth_of_three=round((tokens[second] - tokens[0]) / second),
-        growth_alone=round((tokens[-1] - tokens[second]) / (len(calls) - 1 - second)),
-        safety_calls=len(stage.safety_calls),
-        safety_nanousd=sum(map(_billed, stage.safety_calls)),
-    )
-
-
-def _started(call: Req) -> list[str]:
-    """The tickets whose agents the parent started in its answer."""
-    content = (call.answered or {}).get("content", [])
-    agents = [block["input"] for block in content if block.get("type") == "tool_use" and block.get("name") == "Agent"]
-    return [agent["description"].split()[0] for agent in agents]
-
-
-def _output(call: Req) -> int:
-    return int((call.answered or {}).get("usage", {}).get("output_tokens", 0))
-
-
-def _billed(call: Req) -> int:
-    usage = (call.answered or {}).get("usage")
-    if not usage:
-        return 0
-    used = Usage(
-        usage["input_tokens"],
-        usage["cache_creation_input_tokens"],
-        0,
-        usage["cache_read_input_tokens"],
-        usage["output_tokens"],
-    )
-    return known(PRICES.cost(call.model, used, TODAY))
 
 
 # -- pricing
@@ -239,14 +127,19 @@ def agents_cost(driver: Measured, escalations: int, as_scripted: bool) -> int:
     """Haiku implements, Sonnet reviews; then the same once more, with the findings, on Sonnet and on Opus."""
     first, review, again = driver.implementer, driver.reviewer, driver.implementer
     if not as_scripted:
-        work, looks = PRIORS[Gate.IMPLEMENT].usual, PRIORS[Gate.REVIEW].usual
-        first = Conversation(work.calls, first.set_up + BRIEF, work.growth, work.output)
-        again = Conversation(
-            NEXT_ATTEMPT.calls, again.set_up + BRIEF + FAILED, NEXT_ATTEMPT.growth, NEXT_ATTEMPT.output
-        )
-        review = Conversation(looks.calls, review.set_up + PACKAGE, looks.growth, looks.output)
+        first, review = assumed(first, review)
+        again = replace(NEXT_ATTEMPT, set_up=again.set_up + BRIEF + FAILED)
     later = sum(price(again, model) + price(review, model) for model in ESCALATED[:escalations])
     return price(first, HAIKU) + price(review, SONNET) + later
+
+
+def assumed(implementer: Conversation, reviewer: Conversation) -> tuple[Conversation, Conversation]:
+    """A real model's work on a measured set-up."""
+    work, looks = PRIORS[Gate.IMPLEMENT].usual, PRIORS[Gate.REVIEW].usual
+    return (
+        replace(work, set_up=implementer.set_up + BRIEF),
+        replace(looks, set_up=reviewer.set_up + PACKAGE),
+    )
 
 
 def parent_calls(calls_a_round: float, escalations: int) -> int:
@@ -302,7 +195,8 @@ def print_plan() -> None:
 def print_origin() -> None:
     print("The origin's flow, parent and set-up included (numbers of calls as counted in the field, not measured here)")
     print(
-        f"  assumed: {ORIGIN_PARENT.calls} parent calls of {ORIGIN_PARENT.set_up:,} tokens and +{ORIGIN_PARENT.growth} a call;"
+        f"  assumed: {ORIGIN_PARENT.calls} parent calls of {ORIGIN_PARENT.set_up:,} tokens,"
+        f" +{ORIGIN_PARENT.growth} a call;"
     )
     print(f"  general-purpose agents with {GENERAL:,} tokens of set-up: 30 calls of Haiku, 2×8 of Sonnet, 2×4 of Haiku")
     for name, parent in PARENTS.items():
@@ -321,7 +215,8 @@ def print_measured(alone: Measured, in_terminal: Measured) -> None:
     t = in_terminal
     print(
         f"  terminal: parent      {t.parent_set_up:>6,} tokens of set-up · {t.parent_calls} calls for {t.rounds} lists"
-        f" ({t.calls_a_round:g} a list, and the last) · +{t.growth_alone:,} a call alone, +{t.growth_of_three:,} with three"
+        f" ({t.calls_a_round:g} a list, and the last) · +{t.growth_alone:,} a call alone,"
+        f" +{t.growth_of_three:,} with three"
     )
     each = t.safety_nanousd / max(t.safety_calls, 1)
     print(
@@ -335,20 +230,18 @@ def print_ours(title: str, alone: Measured, in_terminal: Measured, as_scripted: 
     if not as_scripted:
         work, looks = PRIORS[Gate.IMPLEMENT].usual, PRIORS[Gate.REVIEW].usual
         print(
-            f"  assumed: implementer {work.calls} calls, {BRIEF:,} tokens of brief, +{work.growth:,} a call, {work.output} out;"
-            f" later attempts {NEXT_ATTEMPT.calls} calls, {FAILED:,} more"
+            f"  assumed: implementer {work.calls} calls, {BRIEF:,} tokens of brief, +{work.growth:,} a call,"
+            f" {work.output} out; later attempts {NEXT_ATTEMPT.calls} calls, {FAILED:,} more"
         )
-        print(
-            f"  reviewer {looks.calls} calls, {PACKAGE:,} tokens of package, +{looks.growth}, {looks.output} out a call;"
-        )
+        print(f"  reviewer {looks.calls} calls, {PACKAGE:,} tokens of package, +{looks.growth}, {looks.output} out;")
     print(
-        f"  assumed: parent {PARENT_OUTPUT} tokens out a call; PLAN, WAVE_PLAN and COMMIT on the local model, SUMMARY on Haiku;"
+        f"  assumed: parent {PARENT_OUTPUT} tokens out a call; PLAN, WAVE_PLAN and COMMIT on the local model,"
+        " SUMMARY on Haiku;"
     )
-    print(
-        "  every cache written for 5 minutes, none shared between agents; foreground: one parent call a list (test_session.py)"
-    )
+    print("  caches written for 5 minutes, none shared between agents; foreground: one parent call a list, as")
+    print("  tests/e2e/test_session.py holds")
     costs: dict[tuple[str, str], list[float]] = {}
-    for name, parent in PARENTS.items():
+    for name, parent in ALL_PARENTS.items():
         for where, tickets in (("alone", 1), ("wave", TICKETS_OF_A_WAVE)):
             for kind, a_round in (("", in_terminal.calls_a_round), ("foreground ", 1.0)):
                 costs[name, kind + where] = [
@@ -357,14 +250,28 @@ def print_ours(title: str, alone: Measured, in_terminal: Measured, as_scripted: 
                     + summary_cost(tickets)
                     for e in range(3)
                 ]
-        costs[name, "headless"] = [agents_cost(alone, e, as_scripted) + summary_cost(1) for e in range(3)]
+    costs["", "headless"] = [agents_cost(alone, e, as_scripted) + summary_cost(1) for e in range(3)]
     rows = [
         (f"parent {name}, {_where(mode)}", *map(dollars, row))
         for (name, mode), row in costs.items()
         if mode != "headless"
     ]
-    print_table(HEAD, [*rows, ("no parent, headless", *map(dollars, costs["Sonnet", "headless"]))])
+    print_table(HEAD, [*rows, ("no parent, headless", *map(dollars, costs["", "headless"]))])
+    print_shares(in_terminal, as_scripted)
     print_goals(costs)
+
+
+def print_shares(driver: Measured, as_scripted: bool) -> None:
+    """What it would take to reach a goal that is missed."""
+    implementer, reviewer = driver.implementer, driver.reviewer
+    if not as_scripted:
+        implementer, reviewer = assumed(implementer, reviewer)
+    parts = [("implementer, Haiku", price(implementer, HAIKU)), ("reviewer, Sonnet", price(reviewer, SONNET))]
+    parts += [
+        (f"parent, {name}", round(parent_cost(driver, parent, 1, 0, driver.calls_a_round)))
+        for name, parent in ALL_PARENTS.items()
+    ]
+    print("  alone in a terminal: " + " · ".join(f"{name} {dollars(cost)}" for name, cost in parts) + "\n")
 
 
 def _where(mode: str) -> str:
@@ -374,7 +281,7 @@ def _where(mode: str) -> str:
 
 def print_goals(costs: Mapping[tuple[str, str], Sequence[float]]) -> None:
     for mode, words, escalations, limit in GOALS:
-        for name in PARENTS if mode != "headless" else ("Sonnet",):
+        for name in PARENTS if mode != "headless" else ("",):
             cost = costs[name, mode][escalations]
             met = "met   " if cost <= limit * 1e9 else "MISSED"
             who = "no parent" if mode == "headless" else f"parent {name}, terminal"

@@ -95,7 +95,9 @@ def _figures(
         by_model=_parts(total, ((SONNET, 70), (HAIKU, 18), (OPUS, 9), (LOCAL, 0))) if tickets else (),
         by_wave=_waves(tickets, total, parent),
         by_run=_parts(total, ((RUNS[0], 55), (RUNS[1], 45))) if tickets else (),
-        by_source=_parts(total, (("session", 60), ("claude-cli", 25), ("parent", 10), ("llm_call", 5))) if tickets else (),
+        by_source=_parts(total, (("session", 60), ("claude-cli", 25), ("parent", 10), ("llm_call", 5)))
+        if tickets
+        else (),
         answered=_answered(total) if tickets else (),
         escalations=(
             Escalation("cheap", "balanced", "REVIEW", "failed-twice", 3, Amount(12, 80_000_000)),
@@ -123,7 +125,9 @@ def _figures(
         unattributed=(Unattributed("5f0c6c1e-session", 1_200_000), Unattributed("another-session", None))
         if tickets
         else (),
-        local_model_stats=LocalModelStats(9, 6, 3, (("LINT", 1), ("REVIEW", 2))) if tickets else LocalModelStats(0, 0, 0, ()),
+        local_model_stats=LocalModelStats(9, 6, 3, (("LINT", 1), ("REVIEW", 2)))
+        if tickets
+        else LocalModelStats(0, 0, 0, ()),
     )
 
 

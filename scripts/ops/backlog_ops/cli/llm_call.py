@@ -10,27 +10,36 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from backlog_ops.domain.budget import dollars
 from backlog_ops.domain.gates import Tier
 from backlog_ops.domain.settings import NANO_PER_USD, LlmOps
 from backlog_ops.errors import EXIT_INTERRUPTED, EXIT_OK, BacklogError, UsageError
 from backlog_ops.llm.chain import ask, chain_of, resolve
 from backlog_ops.llm.types import Answer, Attempt, ChainError, Outcome, Prompt
 from backlog_ops.money.ledger import record
+from backlog_ops.money.reservations import hold, let_go
 from backlog_ops.run.receipts import receipt
 from backlog_ops.storage.config_file import load_prices, load_settings
 from backlog_ops.storage.database import connect
 from backlog_ops.storage.locations import database_path, find_repository
+
+if TYPE_CHECKING:
+    from backlog_ops.domain.pricing import PriceTable
+    from backlog_ops.llm.steps import Step
+    from backlog_ops.llm.types import Call
+
+_T = TypeVar("_T")
 
 PROGRAM = "llm_call"
 _EPILOG = """\
 The prompt comes from --user, --user-file, or standard input (a pipe, or `-`).
 example: git diff --staged | llm_call.py --model free --system "Write a commit message."
 exit codes: 0 answered, 2 wrong usage, 3 invalid configuration, 4 nobody could answer, 5 no answer passed
-the schema, 7 refused, cut or empty, 8 prompt too large, 130 interrupted"""
+the schema, 6 the day's budget does not allow it, 7 refused, cut or empty, 8 prompt too large, 130 interrupted"""
 
 
 def main() -> int:
@@ -121,15 +130,18 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         _emit(text)
         pieces.append(text)
 
+    prices = load_prices(environ)
+    books = _Bookkeeper(options, environ, ops, prices)
     answer = ask(
         prompt,
         tiers,
         ops,
         environ=environ,
-        prices=load_prices(environ),
+        prices=prices,
         timeout=options.timeout,
         offline=options.offline,
-        on_attempt=_Bookkeeper(options, environ),
+        admit=books.admit,
+        on_attempt=books.enter,
         on_text=show if options.stream and options.output == "text" else None,
     )
     if pieces:
@@ -142,45 +154,77 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 class _Bookkeeper:
-    """Prints each attempt as it ends and enters it in the ledger, which may fail but not lose an answer."""
+    """Prints each attempt as it ends and enters it in the ledger, which may fail but not lose an answer. What a call
+    may cost is set aside before it is made, out of the day's budget.
+    """
 
-    def __init__(self, options: argparse.Namespace, environ: Mapping[str, str]) -> None:
-        self._options, self._environ = options, environ
-        self._call = os.urandom(16).hex()
+    def __init__(
+        self, options: argparse.Namespace, environ: Mapping[str, str], ops: LlmOps, prices: PriceTable
+    ) -> None:
+        self._options, self._environ, self._prices = options, environ, prices
+        self._models, self._most_a_day = ops.models.by_tier, ops.budget.per_day_nanousd
+        self._holder = f"llm_call/{os.urandom(16).hex()}"
         self._count = 0
         self._cause: str | None = None
         self._ledger: sqlite3.Connection | None = None
         self._ledger_works = True
 
-    def __call__(self, attempt: Attempt) -> None:
+    def admit(self, step: Step, call: Call) -> str | None:
+        """Why a call may not be made; None, and its cost set aside, where it may."""
+        from backlog_ops.llm.sizing import most_usage
+
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        cost = self._prices.cost(self._models[step.tier], most_usage(call), today)
+        left = self._safely(
+            lambda: hold(self._open(), self._holder, cost or 1, self._most_a_day, time.time()),
+            "the budget could not be checked",
+        )
+        if left is None:
+            return None
+        takes = "an unknown amount" if cost is None else f"up to {dollars(cost)}"
+        most = dollars(self._most_a_day)
+        return f"it may cost {takes}, and {dollars(left)} is left of today's {most} (llmOps.budget.perDayUsd)"
+
+    def enter(self, attempt: Attempt) -> None:
+        """Tell of an attempt that has ended, and book it."""
         if self._cause is not None and attempt.outcome is Outcome.ANSWERED:
             _say(f"fell back to {attempt.tier} ({attempt.provider}) because of {self._cause}")
         _say(attempt.summary())
         self._count += 1
-        if attempt.reached_model and self._ledger_works:
-            try:
-                self._enter(attempt)
-            except (BacklogError, OSError, sqlite3.Error) as error:
-                self._ledger_works = False
-                _say(f"not entered in the ledger: {error}")
+        self._safely(lambda: self._book(attempt), "not entered in the ledger")
         if attempt.outcome not in (Outcome.ANSWERED, Outcome.SKIPPED):
             self._cause = f"{attempt.tier} {attempt.provider}: {attempt.outcome}: {attempt.detail}"
 
-    def _enter(self, attempt: Attempt) -> None:
+    def _safely(self, use: Callable[[], _T], what: str) -> _T | None:
+        """What a use of the ledger gives. One that fails is told once; from then on nothing is asked of it."""
+        try:
+            return use() if self._ledger_works else None
+        except (BacklogError, OSError, sqlite3.Error) as error:
+            self._ledger_works = False
+            _say(f"{what}: {error}")
+            return None
+
+    def _open(self) -> sqlite3.Connection:
         if self._ledger is None:
             repository = find_repository(Path.cwd())
             self._ledger = connect(database_path(self._environ, repository[1] if repository else None))
-        row = receipt(
-            attempt,
-            key=f"llm_call/{self._call}/{self._count}",
-            at=time.time(),
-            source="llm_call",
-            ticket=self._options.ticket,
-            gate=self._options.gate,
-            fallback_cause=self._cause,
-            tags=dict(self._options.tag),
-        )
-        record(self._ledger, row)
+        return self._ledger
+
+    def _book(self, attempt: Attempt) -> None:
+        if attempt.reached_model:
+            row = receipt(
+                attempt,
+                key=f"{self._holder}/{self._count}",
+                at=time.time(),
+                source="llm_call",
+                ticket=self._options.ticket,
+                gate=self._options.gate,
+                fallback_cause=self._cause,
+                tags=dict(self._options.tag),
+            )
+            record(self._open(), row)
+        if self._ledger is not None:
+            let_go(self._ledger, self._holder)
 
 
 def _explanation(tiers: Sequence[Tier], ops: LlmOps, environ: Mapping[str, str], offline: bool) -> list[str]:

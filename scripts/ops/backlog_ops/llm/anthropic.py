@@ -10,7 +10,7 @@ from backlog_ops.domain.shapes import as_object, as_text, parse_object
 from backlog_ops.llm.capabilities import Capabilities, Thinking, capabilities_of
 from backlog_ops.llm.http_failures import failure
 from backlog_ops.llm.redact import shown
-from backlog_ops.llm.sizing import tokens_at_least
+from backlog_ops.llm.sizing import ANSWER_TOKENS, tokens_at_least
 from backlog_ops.llm.structured import claude_schema, with_schema_in_words
 from backlog_ops.llm.transport import Limits, Request, Response, is_loopback, origin, send
 from backlog_ops.llm.types import Allowance, AttemptError, Call, Outcome, Reply, Spent
@@ -18,7 +18,6 @@ from backlog_ops.money.claude_usage import usage_of_message
 
 # Every model answers this version, and no parameter that newer ones removed is ever sent.
 API_VERSION = "2023-06-01"
-ANSWER_TOKENS = 16_384  # max_tokens is compulsory; where the caller names none, room for any gate's answer
 THOUGHT_TOKENS = 8_192  # added for a model that always thinks: thoughts count against max_tokens
 
 

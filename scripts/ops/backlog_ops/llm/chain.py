@@ -29,6 +29,7 @@ from backlog_ops.llm.types import (
     NoModelLargeEnoughError,
     NothingAnsweredError,
     Outcome,
+    OverBudgetError,
     Prompt,
     Reply,
     Spent,
@@ -42,6 +43,7 @@ MAX_RETRIES = 2
 FIRST_WAIT_SECONDS = 0.5  # doubles; half of it is chance, so that many callers do not come back together
 
 Accept = Callable[[str, Any], str | None]
+Admit = Callable[[Step, Call], str | None]
 
 
 def ask(
@@ -54,6 +56,7 @@ def ask(
     timeout: float | None = None,
     offline: bool = False,
     accept: Accept | None = None,
+    admit: Admit | None = None,
     on_attempt: Callable[[Attempt], None] | None = None,
     on_text: Callable[[str], None] | None = None,
     clock: Clock | None = None,
@@ -62,13 +65,14 @@ def ask(
 
     timeout     seconds for the whole chain (default: llmOps.timeouts.callSeconds)
     accept      a check beyond the schema: None, or why `(text, parsed)` cannot be used
+    admit       asked before each call that costs money: None, or why it may not be made
     on_attempt  gets every attempt as it ends; what it raises ends the call
     on_text     gets the answer; piece by piece as it arrives where nothing is left to be checked
 
-    Raises ChainError: NobodyReachedError, UnusableAnswersError, NothingAnsweredError or
+    Raises ChainError: NobodyReachedError, UnusableAnswersError, OverBudgetError, NothingAnsweredError or
     NoModelLargeEnoughError; UsageError for a schema that is none.
     """
-    asking = _Asking(prompt, ops, environ, prices, timeout, accept, on_attempt, on_text, clock or Clock())
+    asking = _Asking(prompt, ops, environ, prices, timeout, accept, admit, on_attempt, on_text, clock or Clock())
     return asking.run(resolve(tiers, ops, environ, offline))
 
 
@@ -83,12 +87,14 @@ class _Asking:
         prices: PriceTable,
         timeout: float | None,
         accept: Accept | None,
+        admit: Admit | None,
         on_attempt: Callable[[Attempt], None] | None,
         on_text: Callable[[str], None] | None,
         clock: Clock,
     ) -> None:
         self._prompt, self._ops, self._environ, self._prices = prompt, ops, environ, prices
-        self._accept, self._on_attempt, self._on_text, self._clock = accept, on_attempt, on_text, clock
+        self._accept, self._admit = accept, admit
+        self._on_attempt, self._on_text, self._clock = on_attempt, on_text, clock
         self._seconds = ops.timeouts.call if timeout is None else timeout
         self._deadline = clock.monotonic() + self._seconds
         self._live = on_text is not None and accept is None and prompt.schema is None
@@ -134,6 +140,10 @@ class _Asking:
         provider = provider_of(step, self._ops, self._environ)
         retries, repaired = 0, False
         while True:
+            refused = self._admit(step, call) if self._admit and step.provider != OLLAMA else None
+            if refused is not None:
+                self._note(step, Outcome.OVER_BUDGET, refused)
+                return None
             self._held = ""
             began = self._clock.monotonic()
             try:
@@ -243,6 +253,9 @@ class _Asking:
 
     def _gave_up(self) -> ChainError:
         tried = [a.outcome for a in self._attempts if a.outcome is not Outcome.SKIPPED]
+        if Outcome.OVER_BUDGET in tried:
+            refused = next(a for a in self._attempts if a.outcome is Outcome.OVER_BUDGET)
+            return OverBudgetError(f"{refused.asked_model}: {refused.detail}", self._attempts)
         if Outcome.INVALID in tried:
             return UnusableAnswersError("answers came and none passed the check", self._attempts)
         if any(outcome in (Outcome.REFUSED, Outcome.CUT, Outcome.EMPTY) for outcome in tried):

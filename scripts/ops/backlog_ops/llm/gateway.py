@@ -17,11 +17,10 @@ from backlog_ops.domain.shapes import as_count, as_object, as_objects, as_text, 
 from backlog_ops.llm.capabilities import capabilities_of
 from backlog_ops.llm.http_failures import failure
 from backlog_ops.llm.redact import shown
+from backlog_ops.llm.sizing import ANSWER_TOKENS
 from backlog_ops.llm.structured import with_schema_in_words
 from backlog_ops.llm.transport import Limits, Request, Response, is_loopback, origin, send
 from backlog_ops.llm.types import Allowance, AttemptError, Call, Outcome, Reply, Spent
-
-ANSWER_TOKENS = 16_384  # a proxy left to itself asks for everything the model can write
 
 
 class Gateway:

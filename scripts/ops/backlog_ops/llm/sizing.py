@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 
+from backlog_ops.domain.pricing import Usage
 from backlog_ops.llm.types import Call
+
+ANSWER_TOKENS = 16_384  # where the caller names no limit: room for any gate's answer
 
 _RUNS = re.compile(r"\s+|(\S)\1{3,}")
 _MESSAGE_OVERHEAD = 16  # tokens a chat template adds per message, generously
@@ -24,3 +27,8 @@ def tokens_about(call: Call) -> int:
 def tokens_at_least(call: Call) -> int:
     """Fewer tokens than this the prompt cannot be."""
     return sum(len(_RUNS.sub(" ", text)) for text in call.texts()) // 6
+
+
+def most_usage(call: Call) -> Usage:
+    """What a call uses at the most, in nearly every case: for what is set aside before it is made."""
+    return Usage(input=tokens_about(call), output=call.max_tokens or ANSWER_TOKENS)

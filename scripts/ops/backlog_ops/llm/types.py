@@ -19,6 +19,7 @@ from backlog_ops.domain.pricing import Usage
 from backlog_ops.domain.settings import NANO_PER_USD, Timeouts
 from backlog_ops.errors import (
     BacklogError,
+    BudgetError,
     NoAnswerError,
     PromptTooLargeError,
     SchemaError,
@@ -41,6 +42,7 @@ class Outcome(enum.Enum):
     REJECTED = "rejected"  # the request itself was turned down: key, model or parameters
     UNREACHABLE = "unreachable"
     SKIPPED = "skipped"  # not configured, or known to be useless by now
+    OVER_BUDGET = "over_budget"  # what it may cost is not left
 
     @property
     def may_have_cost(self) -> bool:
@@ -51,7 +53,12 @@ class Outcome(enum.Enum):
         return self.value
 
 
-_NO_MODEL_RAN = frozenset({Outcome.TOO_LARGE, Outcome.LIMITED, Outcome.REJECTED, Outcome.UNREACHABLE, Outcome.SKIPPED})
+_NO_MODEL_RAN = frozenset(
+    {
+        *(Outcome.TOO_LARGE, Outcome.LIMITED, Outcome.REJECTED, Outcome.UNREACHABLE),
+        *(Outcome.SKIPPED, Outcome.OVER_BUDGET),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -188,7 +195,7 @@ class Attempt:
         return f"{self.tier} {self.provider} {self.asked_model}{served}: {self.outcome}{reason}{self._used()}"
 
     def _used(self) -> str:
-        if self.outcome is Outcome.SKIPPED:
+        if self.outcome in (Outcome.SKIPPED, Outcome.OVER_BUDGET):
             return ""
         used = [f"{self.latency_ms} ms"]
         if self.usage is not None:
@@ -219,6 +226,10 @@ class NobodyReachedError(ChainError, UnreachableError):
 
 class UnusableAnswersError(ChainError, SchemaError):
     """Exit 5."""
+
+
+class OverBudgetError(ChainError, BudgetError):
+    """Exit 6."""
 
 
 class NothingAnsweredError(ChainError, NoAnswerError):

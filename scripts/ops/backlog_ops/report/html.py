@@ -19,10 +19,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from backlog_ops.domain.text import one_line
-from backlog_ops.report.cost_sections import cost_sections, source_section
+from backlog_ops.report.page_costs import cost_sections, source_section
 from backlog_ops.report.figures import Figures
-from backlog_ops.report.outcome_sections import outcome_sections, tiles
-from backlog_ops.report.parts import FIRST_ROWS, LONGEST_TEXT, Section
+from backlog_ops.report.page_outcomes import outcome_sections, tiles
+from backlog_ops.report.page_parts import FIRST_ROWS, LONGEST_TEXT, Section
 
 ASSETS = Path(__file__).with_name("assets")
 CHART_LIBRARY = ASSETS / "chart.umd.min.js"
@@ -35,21 +35,25 @@ def page(figures: Figures) -> str:
     """The whole page. It can be written as UTF-8, whatever stands in the figures."""
     style, script, library = _asset("page.css"), _asset("page.js"), _library()
     parts = [*cost_sections(figures), *outcome_sections(figures), source_section(figures)]
-    return _environment().get_template("page.html.j2").render(
-        policy=_policy(style, (library, script)),
-        style=Markup(style),
-        library=Markup(library),
-        script=Markup(script),
-        data=Markup(as_script_data(_chart_data(parts))),
-        project=one_line(figures.project, LONGEST_TEXT),
-        period=_period(figures),
-        made_at=_moment(figures.made_at),
-        price_date=figures.price_date,
-        notes=[one_line(note, LONGEST_TEXT) for note in figures.notes],
-        is_empty=figures.is_empty,
-        tiles=tiles(figures),
-        sections=parts,
-        first_rows=FIRST_ROWS,
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            policy=_policy(style, (library, script)),
+            style=Markup(style),
+            library=Markup(library),
+            script=Markup(script),
+            data=Markup(as_script_data(_chart_data(parts))),
+            project=one_line(figures.project, LONGEST_TEXT),
+            period=_period(figures),
+            made_at=_moment(figures.made_at),
+            price_date=figures.price_date,
+            notes=[one_line(note, LONGEST_TEXT) for note in figures.notes],
+            is_empty=figures.is_empty,
+            tiles=tiles(figures),
+            sections=parts,
+            first_rows=FIRST_ROWS,
+        )
     )
 
 
@@ -69,7 +73,11 @@ def _chart_data(sections: list[Section]) -> dict[str, object]:
 
 def _environment() -> Environment:
     return Environment(
-        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

@@ -4,6 +4,7 @@
 
   const BARS_A_PAGE = 20;
   const FIRST_ROWS = 100;
+  const FEW_ROWS = 8; // seen at a glance
   const GATES = ["PLAN", "IMPLEMENT", "REVIEW", "COMMIT", "INVESTIGATE", "LINT", "DRAFT", "CLASSIFY", "WAVE_PLAN"];
   const UNITS = {
     usd: (value, step) => {
@@ -106,12 +107,10 @@
         pen.fillText(words, x, area.top - 8);
       }
       pen.textAlign = "left";
-      pen.fillStyle = color("text");
-      pen.strokeStyle = color("page");
-      pen.lineWidth = 4;
-      pen.lineJoin = "round";
       for (const [bar, words] of ends(chart, spec, from)) {
-        pen.strokeText(words, bar.x + 6, bar.y);
+        pen.fillStyle = color("page");
+        pen.fillRect(bar.x + 4, bar.y - 7, pen.measureText(words).width + 4, 14);
+        pen.fillStyle = color("text");
         pen.fillText(words, bar.x + 6, bar.y);
       }
       pen.restore();
@@ -276,6 +275,14 @@
 
   // Tables
 
+  // Only what scrolls is a stop for the Tab key.
+  const scrollers = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const scrolls = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight;
+      target.tabIndex = scrolls ? 0 : -1;
+    }
+  });
+
   // A long table is laid out as far as it is shown: the first rows, until all are wanted.
   function makeLong(table) {
     const id = table.id;
@@ -283,7 +290,7 @@
     state.texts = new Map(state.rows.map((row) => [row, row.textContent.toLowerCase()]));
     for (const [index, head] of [...table.tHead.rows[0].cells].entries()) addSorter(state, index, head);
     const field = document.querySelector(`[data-filter="${id}"]`);
-    field.parentElement.hidden = false;
+    field.parentElement.hidden = state.rows.length <= FEW_ROWS;
     field.addEventListener("input", () => {
       state.wanted = field.value.trim().toLowerCase();
       show(state);
@@ -362,6 +369,7 @@
     Chart.defaults.font.size = 12.5;
     for (const figure of document.querySelectorAll("figure[data-chart]")) addChart(figure, specs);
     for (const table of document.querySelectorAll("table.sortable")) makeLong(table);
+    for (const scroller of document.querySelectorAll(".scroll")) scrollers.observe(scroller);
     const theme = document.getElementById("theme");
     theme.hidden = false;
     theme.addEventListener("change", (event) => {

@@ -103,12 +103,9 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 def unknown_note(amount: Amount) -> str:
     """What a cost does not say by itself: the calls that are not in it, and the estimates that are."""
-    parts = []
-    if amount.unknown_calls:
-        parts.append(f"+ {counted(amount.unknown_calls, 'call')} of unknown cost")
-    if amount.estimated_calls:
-        parts.append(f"{amount.estimated_calls:,} estimated")
-    return ", ".join(parts)
+    unknown = f"+ {amount.unknown_calls:,} unknown" if amount.unknown_calls else ""
+    estimated = f"{amount.estimated_calls:,} estimated" if amount.estimated_calls else ""
+    return ", ".join(note for note in (unknown, estimated) if note)
 
 
 def share(part: float, whole: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from backlog_ops.report.figures import Amount, Answered, Figures, TicketCost, Yield, sum_of
-from backlog_ops.report.parts import (
+from backlog_ops.report.page_parts import (
     LONG,
     NOTHING,
     Cell,
@@ -28,7 +28,6 @@ from backlog_ops.report.parts import (
     rows_of,
     share,
     text,
-    unknown_note,
     usd,
 )
 
@@ -43,7 +42,7 @@ def tiles(figures: Figures) -> tuple[Tile, ...]:
     passed, tried = _first_passes(figures)
     each = NOTHING if acceptance.nanousd_each is None else large_usd(acceptance.nanousd_each)
     return (
-        Tile("Spent", large_usd(figures.total.nanousd), unknown_note(figures.total) or "the cost of every call is known"),
+        Tile("Spent", large_usd(figures.total.nanousd), _certainty(figures.total)),
         Tile("Tickets accepted", f"{acceptance.accepted:,}", f"{acceptance.parked:,} parked, {acceptance.open:,} open"),
         Tile("Cost of an accepted ticket", each, "with all failed attempts and parked tickets"),
         Tile(
@@ -58,6 +57,12 @@ def tiles(figures: Figures) -> tuple[Tile, ...]:
         ),
         Tile("Model calls", f"{figures.total.calls:,}", f"{usage.prompt:,} tokens read, {usage.output:,} written"),
     )
+
+
+def _certainty(total: Amount) -> str:
+    unknown = f"and {counted(total.unknown_calls, 'call')} of unknown cost" if total.unknown_calls else ""
+    estimated = f"{counted(total.estimated_calls, 'call')} estimated" if total.estimated_calls else ""
+    return "; ".join(note for note in (unknown, estimated) if note) or "the cost of every call is known"
 
 
 def _first_passes(figures: Figures) -> tuple[int, int]:
@@ -106,7 +111,15 @@ def _accepted(figures: Figures) -> Section:
     )
     foot = (Cell("All"), number(len(figures.tickets)), number(spent.calls), cost(spent))
     table = Table("How the tickets ended", columns("What", "*Tickets", "*Calls", "*Cost"), rows, foot)
-    return Section("accepted", "Cost of an accepted ticket", "Accepted", _each(figures), charts=(chart,), tables=(table,), is_half=True)
+    return Section(
+        "accepted",
+        "Cost of an accepted ticket",
+        "Accepted",
+        _each(figures),
+        charts=(chart,),
+        tables=(table,),
+        is_half=True,
+    )
 
 
 def _is_open(ticket: TicketCost) -> bool:
@@ -133,7 +146,11 @@ def _savings(figures: Figures) -> Section:
         "usd",
         names(f"{line.gate} ({line.tier})" for line in lines),
         (
-            Series("actual", dollars(line.actual.nanousd for line in lines), tuple(end_of_bar(line.actual) for line in lines)),
+            Series(
+                "actual",
+                dollars(line.actual.nanousd for line in lines),
+                tuple(end_of_bar(line.actual) for line in lines),
+            ),
             Series(
                 "baseline",
                 dollars(line.counterfactual_nanousd or 0 for line in lines),
@@ -176,7 +193,9 @@ def _yields(figures: Figures) -> Section:
     heads = columns("Gate", "Model that wrote it", "*Passed", "*Tried", "*Share")
     table = Table("First-pass yield", heads, rows, is_long=len(rows) > LONG)
     words = ("Of what entered a gate for the first time, how much passed it.",)
-    return Section("yields", "First-pass yield", "Yield", words, charts=(chart,) if lines else (), tables=(table,), is_half=True)
+    return Section(
+        "yields", "First-pass yield", "Yield", words, charts=(chart,) if lines else (), tables=(table,), is_half=True
+    )
 
 
 def _yield_row(line: Yield) -> tuple[Cell, ...]:
@@ -218,7 +237,9 @@ def _answered(figures: Figures) -> Section:
         (Cell("All"), *blank(2), number(total.calls), cost(total)),
         is_long=len(rows) > LONG,
     )
-    return Section("answered", "Asked and answered", "Answered", charts=(chart,) if pairs else (), tables=(table,), is_half=True)
+    return Section(
+        "answered", "Asked and answered", "Answered", charts=(chart,) if pairs else (), tables=(table,), is_half=True
+    )
 
 
 def _calls(pairs: Iterable[Answered], tier: str, answer: bool | None) -> int:
@@ -244,8 +265,9 @@ def _escalations(figures: Figures) -> Section:
     if figures.by_rule:
         rules = rows_of((text(part.name), number(part.amount.calls), cost(part.amount)) for part in figures.by_rule)
         tables.append(Table("The rule that chose the tier", columns("Rule", "*Calls", "*Cost"), rules))
-    words = () if rows else ("No attempt was escalated in this period.",)
-    return Section("escalations", "Escalations", "Escalations", words, tables=tuple(tables if rows else tables[1:]), is_half=True)
+    return Section(
+        "escalations", "Escalations", "Escalations", words, tables=tuple(tables if rows else tables[1:]), is_half=True
+    )
 
 
 def _fallbacks(figures: Figures) -> Section:
@@ -253,8 +275,6 @@ def _fallbacks(figures: Figures) -> Section:
         (text(line.gate), text(line.answered_model), text(line.cause), number(line.amount.calls), cost(line.amount))
         for line in figures.fallbacks
     )
-    if not rows:
-        return Section("fallbacks", "Fallbacks", "Fallbacks", ("No call fell back on another model.",), is_half=True)
     total = sum_of(line.amount for line in figures.fallbacks)
     foot = (Cell("All"), *blank(2), number(total.calls), cost(total))
     heads = columns("Gate", "Model that answered", "Cause", "*Calls", "*Cost")
@@ -265,7 +285,9 @@ def _fallbacks(figures: Figures) -> Section:
 def _local_models(figures: Figures) -> Section:
     stats = figures.local_model_stats
     if not stats.total_attempts:
-        return Section("local", "Small models", "Small models", ("No attempt was made below the balanced tier.",), is_half=True)
+        return Section(
+            "local", "Small models", "Small models", ("No attempt was made below the balanced tier.",), is_half=True
+        )
     rows = (
         (Cell("attempts"), number(stats.total_attempts)),
         (Cell("succeeded", share(stats.success_count, stats.total_attempts)), number(stats.success_count)),
@@ -291,7 +313,10 @@ def _budget(figures: Figures) -> Section:
     rows = rows_of(
         (
             text(use.what),
-            text("near or over the limit" if use.is_warning else "within the limit", mark="bad" if use.is_warning else "good"),
+            text(
+                "near or over the limit" if use.is_warning else "within the limit",
+                mark="bad" if use.is_warning else "good",
+            ),
             percent(use.spent.nanousd, use.limit_nanousd),
             cost(Amount(use.spent.unknown_calls, use.spent.nanousd, use.spent.unknown_calls)),
             money(use.limit_nanousd),

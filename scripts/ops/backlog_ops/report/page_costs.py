@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from backlog_ops.report.figures import PARENT_SHARE, Amount, Figures, Slice, TicketCost, WaveCost, sum_of
-from backlog_ops.report.parts import (
+from backlog_ops.report.page_parts import (
     LONG,
     NOTHING,
     Cell,
@@ -59,7 +59,9 @@ def _tickets(figures: Figures) -> Section:
     )
     table = Table(
         "Tickets, the dearest first",
-        columns("Ticket", "State", "*Wave", "*Attempts", *(f"*{gate}" for gate in gates), "*Own", "*Parent", "*Full"),
+        columns(
+            "Ticket", "State", "*Full cost", "*Own", "*Parent", "*Attempts", "*Wave", *(f"*{gate}" for gate in gates)
+        ),
         rows_of(_ticket_row(ticket, costs, gates) for ticket, costs in zip(shown, by_ticket, strict=True)),
         _ticket_foot(figures, gates, more, rest),
         is_long=True,
@@ -81,12 +83,12 @@ def _ticket_row(ticket: TicketCost, costs: dict[str, Amount], gates: Sequence[st
     return [
         text(ticket.id, ticket.title),
         text(ticket.state, ticket.reason, STATE_MARKS.get(ticket.state, "open")),
-        number(ticket.wave),
-        number(ticket.attempts),
-        *(cost(costs[gate]) if gate in costs else Cell(NOTHING, value=0) for gate in gates),
+        money(ticket.full_nanousd),
         cost(ticket.own),
         money(ticket.shared_nanousd),
-        money(ticket.full_nanousd),
+        number(ticket.attempts),
+        number(ticket.wave),
+        *(cost(costs[gate]) if gate in costs else Cell(NOTHING, value=0) for gate in gates),
     ]
 
 
@@ -101,7 +103,7 @@ def _ticket_foot(figures: Figures, gates: Sequence[str], more: int, rest: Amount
     note = f"{more:,} of them are only in the exports; they cost {usd(rest.nanousd)}" if more else ""
     name = Cell(counted(len(figures.tickets), "ticket"), note)
     sums = (cost(by_gate[gate]) for gate in gates)
-    return (name, *blank(3), *sums, cost(own), money(shared), money(own.nanousd + shared))
+    return (name, *blank(1), money(own.nanousd + shared), cost(own), money(shared), *blank(2), *sums)
 
 
 def _slice_section(
