@@ -106,6 +106,26 @@ def _add_reading(commands: _Commands) -> None:
     _formats(sub, "text", "json")
     add_exit_zero(sub)
 
+    text = "what tickets, gates, models and waves cost, from every model call in the ledger"
+    sub = commands.add("report", "reporting.report", "report --html report.html --since 30d", text)
+    sub.add_argument("--html", metavar="F", help="write it as one self-contained page")
+    text = "only this table; `call`: the rows themselves, as CSV or JSON"
+    sub.add_argument("--by", choices=["ticket", "gate", "model", "wave", "call"], help=text)
+    _add_period(sub)
+
+    text = "hold the result of `claude -p --output-format json` against the receipts of its session"
+    sub = commands.add("reconcile", "reconciling.reconcile", "reconcile result.json", text)
+    sub.add_argument("file", metavar="FILE", help="what it printed; - for standard input")
+
+    text = "how attempts below balanced fared, and what passed each gate the first time"
+    _add_period(commands.add("stats", "reporting.stats", "stats --since 30d", text))
+
+
+def _add_period(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--since", metavar="DATE|Nd", help="only that day (UTC) and later, or so many days back")
+    _formats(sub, "text", "json", "csv")
+    add_exit_zero(sub)
+
 
 def _add_setting_up(commands: _Commands) -> None:
     text = "write the configuration, the ticket folders and a ticket template; nothing is overwritten"

@@ -166,6 +166,11 @@ class PriceTable:
         aliases = {**newer.aliases, **self.aliases}
         return replace(self, date=newer.date, source=newer.source, prices=prices, aliases=aliases)
 
+    def canonical(self, model: str) -> str:
+        """The id that carries the prices: without a variant such as `[1m]`, and without a date."""
+        plain = self.aliases.get(model, model)
+        return plain if plain in self.prices else self.aliases.get(model.partition("[")[0], model.partition("[")[0])
+
     def cost(self, model: str, usage: Usage, on: str) -> int | None:
         """Nano-dollars of ONE call on ISO date `on`; None when the model has no price for that day.
 

@@ -7,9 +7,8 @@ their transcripts have only the beginning of. Its figures come from the `cost-st
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +18,6 @@ from backlog_ops.money.claude_usage import usage_of_cli
 from backlog_ops.money.conversations import Mark, read_on
 from backlog_ops.money.transcripts import ModelCall
 
-_VARIANT = re.compile(r"\[[^\]]*\]$")  # claude-sonnet-5[1m]: the same model at the same prices
-
 
 class HostCount(NamedTuple):
     usage: Usage
@@ -29,22 +26,36 @@ class HostCount(NamedTuple):
 
 @dataclass(frozen=True)
 class Balance:
-    """Nano-dollars. `missing`: tokens a model, that the host counts and no transcript holds (negative: the reverse)."""
+    """Nano-dollars; None where one of the models has no price of ours."""
 
     host: int
-    transcripts: int | None  # at our prices; None: one of the models has none
-    unattributed: int | None
-    repriced: int | None  # what the host's prices add to ours, for the same tokens
-    missing: Mapping[str, Usage]
+    transcripts: int | None  # at our prices
+    missing: Mapping[str, Usage]  # tokens a model, that the host counts beyond them; negative: the reverse
+    beyond: Mapping[str, int]  # what those cost, at our prices where they tell
+
+    @property
+    def unattributed(self) -> int | None:
+        return None if self.transcripts is None else sum(self.beyond.values())
+
+    @property
+    def repriced(self) -> int | None:
+        """What the host's prices add to ours, for the same tokens."""
+        return None if self.transcripts is None else self.host - self.transcripts - sum(self.beyond.values())
+
+    def corrected(self, model: str, nanousd: int) -> Balance:
+        """After receipts of the model have been put right by so much: nothing of it is beyond them any more."""
+        known = None if self.transcripts is None else self.transcripts + nanousd
+        rest = {name: cost for name, cost in self.beyond.items() if name != model}
+        return replace(self, transcripts=known, beyond=rest)
 
 
-def host_counts(counted: Mapping[str, Any]) -> dict[str, HostCount]:
+def host_counts(counted: Mapping[str, Any], prices: PriceTable) -> dict[str, HostCount]:
     """`modelUsage` of a result or of a cost-state line, by model."""
     found: dict[str, HostCount] = {}
     for name, entry in as_object(counted.get("modelUsage")).items():
         usage, dollars = usage_of_cli(as_object(entry)), as_object(entry).get("costUSD")
         cost = round(dollars * 1e9) if isinstance(dollars, int | float) and 0 <= dollars < 1e6 else 0
-        model = _VARIANT.sub("", name)
+        model = prices.canonical(name)
         before = found.get(model, HostCount(Usage(), 0))
         found[model] = HostCount(before.usage + usage, before.nanousd + cost)
     return found
@@ -67,21 +78,17 @@ def balance(host: Mapping[str, HostCount], calls: Iterable[ModelCall], prices: P
     usage: dict[str, Usage] = {}
     cost: dict[str, int | None] = {}
     for call in calls:
-        model = _VARIANT.sub("", call.model)
+        model = prices.canonical(call.model)
         usage[model] = usage.get(model, Usage()) + call.usage
         known, more = cost.get(model, 0), prices.cost(model, call.usage, day)
         cost[model] = None if known is None or more is None else known + more
-    missing = {
-        model: host[model].usage - usage.get(model, Usage())
-        for model in host
-        if host[model].usage != usage.get(model, Usage())
+    gaps = {model: count.usage - usage.get(model, Usage()) for model, count in host.items()}
+    missing = {model: gap for model, gap in gaps.items() if gap != Usage()}
+    beyond = {
+        model: _beyond(model, host[model], cost.get(model) or 0, missing[model], prices, day) for model in missing
     }
-    total = sum(count.nanousd for count in host.values())
-    ours = None if any(one is None for one in cost.values()) else sum(one or 0 for one in cost.values())
-    if ours is None:
-        return Balance(total, None, None, None, missing)
-    beyond = sum(_beyond(model, host[model], cost.get(model) or 0, missing[model], prices, day) for model in missing)
-    return Balance(total, ours, beyond, total - ours - beyond, missing)
+    ours = None if None in cost.values() else sum(one or 0 for one in cost.values())
+    return Balance(sum(count.nanousd for count in host.values()), ours, missing, beyond)
 
 
 def _beyond(model: str, count: HostCount, ours: int, missing: Usage, prices: PriceTable, day: str) -> int:

@@ -21,7 +21,7 @@ class Amount(NamedTuple):
     calls: int = 0  # model calls; a correction is none
     nanousd: int = 0  # the part that is known
     unknown_calls: int = 0  # whose cost nobody knows: not in `nanousd`
-    estimated_calls: int = 0  # whose output count is an estimate that nothing has corrected yet
+    estimated_calls: int = 0  # whose output count is an estimate, less those that were corrected
     input: int = 0  # tokens, where they are known, in five disjoint buckets
     cache_write_5m: int = 0
     cache_write_1h: int = 0
@@ -69,7 +69,7 @@ class Fallback(NamedTuple):
     amount: Amount
 
 
-_SUMS = """sum(calls), sum(nanousd), sum(unknown), max(0, sum(estimated)), sum(input), sum(cache_write_5m),
+_SUMS = """sum(calls), sum(nanousd), sum(unknown), sum(estimated), sum(input), sum(cache_write_5m),
     sum(cache_write_1h), sum(cache_read), sum(output)"""
 # What the parent session itself called, or a correction of that: no other correction is without a gate.
 _OF_PARENT = "(ticket = '' AND (source = 'parent' OR (source = 'correction' AND gate = '')))"

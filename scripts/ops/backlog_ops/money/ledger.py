@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -142,23 +142,28 @@ def correct_estimate(connection: sqlite3.Connection, receipt: Receipt) -> None:
 
 def spread_output(
     connection: sqlite3.Connection, session: str, model: str, output: int, prices: PriceTable, at: float
-) -> int:
-    """Put the estimates of a session right by `output` tokens that the host counts beyond them, evenly: which call
-    lacks how many is not known. Returns how many were corrected; one that was corrected before stays.
+) -> Sequence[Receipt]:
+    """Put the estimates of a session right, where the host counts `output` tokens more of a model than its transcripts
+    hold: evenly, for which call lacks how many is not known. Returns the corrections; each estimate has one at most.
     """
-    rows = connection.execute(
-        "SELECT * FROM ledger WHERE session = ? AND answered_model = ? AND source <> ?"
-        " AND json_extract(tags, '$.estimate') IS NOT NULL"
-        f" AND NOT EXISTS (SELECT 1 FROM ledger AS later WHERE later.key = ledger.key || '/{CORRECTION}') ORDER BY key",
-        (session, model, CORRECTION),
-    ).fetchall()
-    for number, row in enumerate(rows):
-        share = output // len(rows) + (number < output % len(rows))
+    sql = "SELECT * FROM ledger WHERE session = ? AND (source = ? OR json_extract(tags, '$.estimate') IS NOT NULL)"
+    rows = [
+        row
+        for row in connection.execute(f"{sql} ORDER BY key", (session, CORRECTION)).fetchall()
+        if row["answered_model"] and prices.canonical(row["answered_model"]) == model
+    ]
+    corrected = {row["key"].removesuffix(f"/{CORRECTION}") for row in rows if row["source"] == CORRECTION}
+    output -= sum(row["output"] or 0 for row in rows if row["source"] == CORRECTION)
+    estimates = [row for row in rows if row["source"] != CORRECTION and row["key"] not in corrected]
+    found = []
+    for number, row in enumerate(estimates if output > 0 else []):
+        share = output // len(estimates) + (number < output % len(estimates))
         booked = Usage(*(row[name] or 0 for name in TOKEN_COLUMNS))
         usage = replace(booked, output=booked.output + share)
         cost = prices.cost(model, usage, time.strftime("%Y-%m-%d", time.gmtime(row["at"])))
-        record(connection, correction(row, usage, cost, "the host's count, shared out evenly", at))
-    return len(rows)
+        found.append(correction(row, usage, cost, "the host's count, shared out evenly", at))
+    record_all(connection, found)
+    return found
 
 
 @dataclass(frozen=True)

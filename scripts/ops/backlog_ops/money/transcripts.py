@@ -11,7 +11,7 @@ import datetime
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,6 +106,7 @@ class ModelCall:
     at: float  # Unix seconds
     latency_ms: int  # since what it answers was said
     complete: bool
+    unlisted: str = ""  # what list prices do not cover: fast mode, an answer from the US alone
 
 
 def with_line(before: ModelCall | None, line: Mapping[str, Any], asked_at: float) -> ModelCall | None:
@@ -114,13 +115,21 @@ def with_line(before: ModelCall | None, line: Mapping[str, Any], asked_at: float
     key, model = as_text(message.get("id")), as_text(message.get("model"))
     if not key or not model or model == SYNTHETIC:
         return before
-    at, usage = seconds_of(line), usage_of_message(as_object(message.get("usage")))
+    counts = as_object(message.get("usage"))
+    at, usage = seconds_of(line), usage_of_message(counts)
     complete = as_text(message.get("stop_reason")) != ""
     if before is None:
-        return ModelCall(key, model, usage, at, round(max(0.0, at - asked_at) * 1000), complete)
+        return ModelCall(key, model, usage, at, round(max(0.0, at - asked_at) * 1000), complete, _unlisted(counts))
     if before.usage.output > usage.output:
         usage = before.usage  # an early count, written after a later one
-    return ModelCall(key, model, usage, at, before.latency_ms, complete or before.complete)
+    return replace(before, usage=usage, at=at, complete=complete or before.complete)
+
+
+def _unlisted(counts: Mapping[str, Any]) -> str:
+    """config/models.json, `notCovered`."""
+    if counts.get("speed") == "fast":
+        return "fast mode"
+    return "answered in the US only" if counts.get("inference_geo") == "us" else ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from backlog_ops.report.figures import (
     TicketCost,
     Unattributed,
     WaveCost,
+    Yield,
 )
 from backlog_ops.report.tickets import Known, known_tickets, parent_shares, ticket_costs
 
@@ -63,9 +64,11 @@ def count(connection: sqlite3.Connection, asked: Question) -> Figures:
         connection.execute("ROLLBACK")
 
 
-def count_local_models(connection: sqlite3.Connection, since: str | None) -> LocalModelStats:
-    """The attempts below `balanced` in all runs of the period."""
-    return outcomes.stats(outcomes.attempts(connection, since))
+def count_attempts(connection: sqlite3.Connection, since: str | None) -> tuple[LocalModelStats, tuple[Yield, ...]]:
+    """How the attempts of all runs of the period fared."""
+    profiles = cube.profiles(connection, since)
+    stats = outcomes.stats(outcomes.attempts(connection, since))
+    return stats, outcomes.first_passes(connection, profiles, since)
 
 
 def _count(connection: sqlite3.Connection, asked: Question) -> Figures:

@@ -1,8 +1,8 @@
 """The report for machines: JSON and CSV. Names are those of OpenTelemetry's GenAI conventions (gen_ai.*) where there is
 one, else ours (backlog.*).
 
-Money is integer nano-dollars; an unknown cost is null, or an empty cell. `gen_ai.usage.input_tokens` holds what came from
-the cache and what was written to it, as the conventions say.
+Money is integer nano-dollars; an unknown cost is null, or an empty cell. `gen_ai.usage.input_tokens` holds what came
+from the cache and what was written to it, as the conventions say.
 """
 
 from __future__ import annotations

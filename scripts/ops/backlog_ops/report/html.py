@@ -19,8 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from backlog_ops.domain.text import one_line
-from backlog_ops.report.page_costs import cost_sections, source_section
 from backlog_ops.report.figures import Figures
+from backlog_ops.report.page_costs import cost_sections, source_section
 from backlog_ops.report.page_outcomes import outcome_sections, tiles
 from backlog_ops.report.page_parts import FIRST_ROWS, LONGEST_TEXT, Section
 

@@ -265,9 +265,7 @@ def _escalations(figures: Figures) -> Section:
     if figures.by_rule:
         rules = rows_of((text(part.name), number(part.amount.calls), cost(part.amount)) for part in figures.by_rule)
         tables.append(Table("The rule that chose the tier", columns("Rule", "*Calls", "*Cost"), rules))
-    return Section(
-        "escalations", "Escalations", "Escalations", words, tables=tuple(tables if rows else tables[1:]), is_half=True
-    )
+    return Section("escalations", "Escalations", "Escalations", tables=tuple(tables), is_half=True)
 
 
 def _fallbacks(figures: Figures) -> Section:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from backlog_ops.domain.text import one_line
 from backlog_ops.money.ledger import Spent
-from backlog_ops.report.figures import PARENT_SHARE, Amount, Figures, Slice
+from backlog_ops.report.figures import PARENT_SHARE, Amount, Figures, LocalModelStats, Slice, Yield
 
 MOST_ROWS = 25  # of a table; a file or a page has them all
 PLAIN_WIDTH = 200  # where no terminal says how wide it is
@@ -39,6 +39,14 @@ def show(figures: Figures, by: str | None, file: TextIO) -> None:
 
 def show_summary(figures: Figures, file: TextIO) -> None:
     _print_summary(_console(file), figures)
+
+
+def show_stats(stats: LocalModelStats, yields: Sequence[Yield], file: TextIO) -> None:
+    console = _console(file)
+    _say(console, f"below balanced: {stats.share} attempts committed, {stats.escalated_to_cloud} escalated")
+    for gate, count in stats.failures_by_type:
+        _say(console, f"  escalated after {gate}: {count}")
+    _print_yields(console, yields)
 
 
 def dollars(nanousd: int | None, digits: int = 4) -> str:
@@ -210,7 +218,11 @@ def _fallbacks(console: Console, figures: Figures) -> None:
 
 
 def _yields(console: Console, figures: Figures) -> None:
-    rows = [(line.gate, line.model, share(line.passed, line.tried)) for line in figures.yields]
+    _print_yields(console, figures.yields)
+
+
+def _print_yields(console: Console, yields: Sequence[Yield]) -> None:
+    rows = [(line.gate, line.model, share(line.passed, line.tried)) for line in yields]
     columns = [("gate", False), ("model", False), ("passed first", True)]
     _print_table(console, "First-pass yield", columns, rows)
 

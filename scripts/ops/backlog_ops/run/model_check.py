@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from backlog_ops.domain.host_models import answers_for, family, is_same
-from backlog_ops.money.transcripts import ModelCall
 from backlog_ops.run import agent_rows
 from backlog_ops.run.context import Context
 from backlog_ops.run.rows import Action, SessionAgent
@@ -58,12 +57,11 @@ def asked_model(ctx: Context, action: Action, agent: SessionAgent) -> str:
     return configured if agent.asked_model else agent.parent_model or configured
 
 
-def tags_of(ctx: Context, action: Action, agent: SessionAgent, call: ModelCall) -> dict[str, str]:
+def tags_of(ctx: Context, action: Action, agent: SessionAgent, answered: str) -> dict[str, str]:
+    """What the receipt of a call says of how it was routed."""
     tags = {"asked": agent.asked_model or "inherit"}
-    if not call.complete:
-        tags["estimate"] = "output"  # an older host wrote it down before the answer's end
     if not agent.guarded:
         tags["guard"] = "none"
-    if not _is_answer(ctx, action, agent, call.model):
+    if not _is_answer(ctx, action, agent, answered):
         tags["not_obeyed"] = _why(agent)
     return tags

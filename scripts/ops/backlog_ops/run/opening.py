@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 
+from backlog_ops.domain.budget import dollars
 from backlog_ops.domain.gates import TicketStatus
 from backlog_ops.domain.tickets import Ticket
 from backlog_ops.errors import (
@@ -18,11 +19,13 @@ from backlog_ops.errors import (
     RunStateError,
     UsageError,
 )
+from backlog_ops.money.quote import quote, save_quote
 from backlog_ops.run.backlog import BacklogFiles, read_backlog
 from backlog_ops.run.context import Context
 from backlog_ops.run.failures import as_history, failures_of
 from backlog_ops.run.git import GitError
 from backlog_ops.run.marks import sync_mark
+from backlog_ops.run.progress import run_limit
 from backlog_ops.run.rows import Run, TicketState
 from backlog_ops.run.steps import Step
 from backlog_ops.run.surroundings import check_surroundings
@@ -179,8 +182,20 @@ def open_run(
     ctx.store.begin(run, states)
     for ticket_id, reason in selection.skipped.items():
         ctx.store.say(run.id, f"left out: {reason}", ticket_id)
+    _quote(ctx, run, selection.tickets)
     sync_mark(ctx)
     return run
+
+
+def _quote(ctx: Context, run: Run, tickets: Sequence[Ticket]) -> None:
+    """Say what the run is expected to cost, and keep it: how good quotes were is seen later."""
+    today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    quoted = quote(ctx.store.connection, ctx.settings, ctx.prices, tickets, 1, today)
+    with ctx.store.transaction() as db:
+        save_quote(db, run.id, quoted, ctx.clock())
+        priced = f"{dollars(quoted.total.p50)} in half of all cases, {dollars(quoted.total.p90)} in nine of ten"
+        unknown = f", and {quoted.unknown} of unknown cost" if quoted.unknown else ""
+        ctx.store.say_within(db, run.id, None, f"expected: {priced}{unknown}; limit {dollars(run_limit(ctx, run))}")
 
 
 def _state(run: Run, ticket: Ticket) -> TicketState:

@@ -19,7 +19,7 @@ from typing import Any
 
 from backlog_ops.domain.shapes import as_object, as_objects, as_text
 from backlog_ops.money import ledger
-from backlog_ops.money.balance import balance, calls_of_session, host_counts
+from backlog_ops.money.balance import Balance, balance, calls_of_session, host_counts
 from backlog_ops.money.conversations import AGENT_TOOLS, OwnedCall, Reading, read_on
 from backlog_ops.money.host_files import find_conversation, subagents_in
 from backlog_ops.money.ledger import Receipt
@@ -82,8 +82,9 @@ def size_and_time(transcript: Path | None) -> tuple[int, float]:
 
 
 def _agents_receipt(ctx: Context, agent: SessionAgent, action: Action, wave: int | None, call: ModelCall) -> Receipt:
+    base = _receipt(ctx, call, "session", agent.session)
     return replace(
-        _receipt(ctx, call, "session", agent.session),
+        base,
         asked_tier=action.tier.value,
         asked_model=asked_model(ctx, action, agent),
         run=action.run,
@@ -92,7 +93,7 @@ def _agents_receipt(ctx: Context, agent: SessionAgent, action: Action, wave: int
         gate=action.gate.value,
         attempt=action.attempt,
         escalation_rule=action.rule,
-        tags=tags_of(ctx, action, agent, call),
+        tags={**base.tags, **tags_of(ctx, action, agent, call.model)},
         agent=agent.agent_id,
     )
 
@@ -100,7 +101,8 @@ def _agents_receipt(ctx: Context, agent: SessionAgent, action: Action, wave: int
 def _receipt(ctx: Context, call: ModelCall, source: str, session: str) -> Receipt:
     """What is true of a call whoever it was for."""
     at = call.at or ctx.clock()
-    cost = ctx.prices.cost(call.model, call.usage, time.strftime("%Y-%m-%d", time.gmtime(at)))
+    day = time.strftime("%Y-%m-%d", time.gmtime(at))
+    cost = None if call.unlisted else ctx.prices.cost(call.model, call.usage, day)
     return Receipt(
         key=f"claude/{call.message_id}",
         at=at,
@@ -115,7 +117,10 @@ def _receipt(ctx: Context, call: ModelCall, source: str, session: str) -> Receip
         latency_ms=call.latency_ms,
         outcome="answered",
         session=session,
-        tags={} if call.complete else {"estimate": "output"},
+        tags={
+            **({} if call.complete else {"estimate": "output"}),
+            **({"unlisted": call.unlisted} if call.unlisted else {}),
+        },
     )
 
 
@@ -233,13 +238,19 @@ def _helpers_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str
 # -- what the host counts
 
 
-def settle_account(ctx: Context, session: str, conversation: Path, counted: Mapping[str, Any]) -> None:
-    """Keep what the host counts beyond the transcripts; where that is output alone, estimates are put right by it."""
-    host = host_counts(counted)
+def settle_account(ctx: Context, session: str, conversation: Path, counted: Mapping[str, Any]) -> Balance:
+    """Keep what the host counts beyond the transcripts; where that is output alone, estimates are put right by it.
+
+    counted  with `modelUsage`: a cost-state line, or the result of `claude -p --output-format json`
+    """
     day = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
-    found = balance(host, calls_of_session(conversation), ctx.prices, day)
+    found = balance(host_counts(counted, ctx.prices), calls_of_session(conversation), ctx.prices, day)
     with ctx.store.transaction() as db:
         for model, missing in found.missing.items():
             if missing.prompt == 0 and missing.output > 0:
-                ledger.spread_output(db, session, model, missing.output, ctx.prices, ctx.clock())
+                made = ledger.spread_output(db, session, model, missing.output, ctx.prices, ctx.clock())
+                if made or session_rows.is_corrected(db, session):
+                    cost = ctx.prices.cost_of_calls(model, missing, day) or found.beyond[model]
+                    found = found.corrected(model, cost)
         session_rows.keep_account_within(db, session, ctx.clock(), found)
+    return found

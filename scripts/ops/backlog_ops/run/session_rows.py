@@ -82,3 +82,9 @@ def keep_account_within(db: sqlite3.Connection, session: str, at: float, found: 
         " repriced_nanousd) VALUES (?, ?, ?, ?, ?, ?)",
         (session, at, found.host, found.transcripts, found.unattributed, found.repriced),
     )
+
+
+def is_corrected(db: sqlite3.Connection, session: str) -> bool:
+    """Whether estimates of a session have been put right by the host's count."""
+    sql = "SELECT 1 FROM ledger WHERE session = ? AND source = 'correction' LIMIT 1"
+    return db.execute(sql, (session,)).fetchone() is not None

@@ -1,0 +1,315 @@
+"""The HTML report in a real browser: made by the command from a ledger, or from made-up figures."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from backlog_ops.report.figures import Figures
+from backlog_ops.report.html import page as html_page
+from backlog_ops.storage.config_file import load_preset
+from backlog_ops.storage.locations import database_path
+from bench.report import fill
+from tests.support.made_up_figures import made_up_figures, no_figures
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: make deps")
+
+from tests.support.browser import Opened, chromium, find_chromium, opened  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = ROOT / ".deps" / "screenshots"  # kept: the last ones can be looked at
+HOSTILE = "</script><img src=x onerror=alert(1)><!--<script>"
+CHARTS = "figure[data-chart] .canvas canvas"
+LIMIT_SECONDS = 1.0
+
+Show = Callable[..., Opened]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("needs Chromium: apt install chromium, or set CHROMIUM")
+    with chromium(program) as started:
+        yield started
+
+
+@pytest.fixture
+def show(browser: object, tmp_path: Path) -> Iterator[Show]:
+    """Opens the page of some figures, or a page that is there, in a browser without a network."""
+    pages = []
+
+    def shown(what: Figures | Path, **context: object) -> Opened:
+        if isinstance(what, Path):
+            file = what
+        else:
+            file = tmp_path / f"report {len(pages)}.html"
+            file.write_text(html_page(what), encoding="utf-8")
+        pages.append(opened(browser, file, **{"offline": True, **context}))
+        return pages[-1].__enter__()
+
+    yield shown
+    for page in pages:
+        page.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, sqlite3.Connection]:
+    """A page that `backlog-ops report --html` made, and the database it was made from. Two tickets are hostile."""
+    top = tmp_path_factory.mktemp("project")
+    environ = {"HOME": str(top), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT / "scripts" / "ops")}
+    subprocess.run(["git", "init", "-q", str(top)], check=True)
+    (top / "backlog.config.json").write_text(json.dumps(load_preset()))
+    database = database_path(environ, top / ".git")
+    fill(database, 3_000)
+    connection = sqlite3.connect(database)
+    with connection:
+        connection.execute("UPDATE ticket SET title = ? WHERE position < 2", (HOSTILE,))
+    command = [sys.executable, "-m", "backlog_ops", "report", "--html", "report.html"]
+    subprocess.run(command, cwd=top, env=environ, check=True, capture_output=True, timeout=60)
+    return top / "report.html", connection
+
+
+def test_every_chart_is_drawn(show: Show, ledger: tuple[Path, sqlite3.Connection]) -> None:
+    page = show(ledger[0]).page
+    assert page.locator(CHARTS).count() >= 8
+    assert blank_charts(page) == []
+
+
+@pytest.mark.parametrize(
+    "column", ["section#gates", "section#models", "section#waves", "section#runs", "section#sources"]
+)
+def test_every_table_adds_up_to_the_ledger(show: Show, ledger: tuple[Path, sqlite3.Connection], column: str) -> None:
+    file, connection = ledger
+    page = show(file).page
+    assert column_sum(page, f"{column} table >> nth=0", "Cost") == booked(connection)
+
+
+def test_the_table_of_tickets_adds_up_to_the_rows_that_name_a_ticket(
+    show: Show, ledger: tuple[Path, sqlite3.Connection]
+) -> None:
+    file, connection = ledger
+    page = show(file).page
+    by_gate = connection.execute("SELECT gate, sum(cost_nanousd) FROM ledger WHERE ticket IS NOT NULL GROUP BY gate")
+    assert {gate: column_sum(page, "#tickets table", gate) for gate, _ in by_gate.fetchall()} == dict(
+        connection.execute("SELECT gate, sum(cost_nanousd) FROM ledger WHERE ticket IS NOT NULL GROUP BY gate")
+    )
+    assert column_sum(page, "#tickets table", "Own") == booked(connection, "ticket IS NOT NULL")
+    assert column_sum(page, "#tickets table", "Parent") == booked(connection, "source = 'parent'")
+
+
+def test_the_charts_are_drawn_from_the_numbers_of_the_tables(
+    show: Show, ledger: tuple[Path, sqlite3.Connection]
+) -> None:
+    file, connection = ledger
+    drawn = show(file).page.evaluate(
+        """() => Object.values(JSON.parse(document.getElementById("data").textContent))
+            .filter((chart) => /gate|model|wave|run/.test(chart.title) && chart.unit === "usd" && chart.stacked)
+            .map((chart) => chart.series.flatMap((series) => series.values).reduce((a, b) => a + b, 0))"""
+    )
+    tickets, *others = drawn
+    whole = booked(connection) / 1e9
+    assert others == pytest.approx([whole] * 4)
+    assert tickets == pytest.approx(booked(connection, "ticket IS NOT NULL OR source = 'parent'") / 1e9)
+
+
+def test_the_page_asks_for_nothing_and_complains_of_nothing(
+    show: Show, ledger: tuple[Path, sqlite3.Connection]
+) -> None:
+    file, _ = ledger
+    shown = show(file)
+    shown.page.mouse.wheel(0, 20_000)
+    shown.page.wait_for_load_state("networkidle")
+    assert (shown.heard, shown.asked_for) == ([], [file.as_uri()])
+
+
+def test_a_hostile_title_is_shown_as_text(show: Show, ledger: tuple[Path, sqlite3.Connection]) -> None:
+    shown = show(ledger[0])
+    assert shown.page.get_by_text(HOSTILE, exact=True).first.is_visible()
+    assert shown.page.locator("img").count() == 0
+    assert shown.heard == []
+
+
+def test_what_got_into_the_page_all_the_same_could_not_run_or_call_out(show: Show, tmp_path: Path) -> None:
+    with listening() as (address, requests):
+        text = html_page(made_up_figures())
+        planted = f'<img src="{address}/image"><script>fetch("{address}/script")</script><a onclick="x()">x</a>'
+        file = tmp_path / "planted.html"
+        file.write_text(text.replace("<main", planted + "<main"), encoding="utf-8")
+        page = show(file, offline=False).page
+        page.evaluate("address => fetch(address).catch(() => {})", address)
+    assert requests == []
+    assert blank_charts(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_follows_the_colours_of_the_system(show: Show, scheme: str) -> None:
+    page = show(made_up_figures(note="The price table is 93 days old."), color_scheme=scheme).page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SCREENSHOTS / f"report-{scheme}.png"), full_page=True)
+    assert (brightness(page) > 0.5) == (scheme == "light")
+    assert blank_charts(page) == []
+
+
+def test_the_colours_are_chosen_with_the_keyboard(show: Show) -> None:
+    page = show(made_up_figures(), color_scheme="light").page
+    before = first_chart(page)
+    page.get_by_label("System").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_label("Dark").is_checked()
+    assert brightness(page) < 0.5
+    assert first_chart(page) != before
+
+
+def test_a_printed_page_is_light_and_has_every_row(show: Show) -> None:
+    page = show(made_up_figures(120), color_scheme="dark").page
+    page.emulate_media(media="print", color_scheme="dark")
+    assert brightness_of_text(page) < 0.5
+    assert page.locator("#tickets tbody tr:visible").count() == 120
+
+
+def test_series_differ_without_colour(show: Show) -> None:
+    page = show(made_up_figures()).page
+    patterns = page.locator("#tickets .legend canvas").evaluate_all(
+        """all => all.map((canvas) => {
+            const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+            let mask = "";
+            for (let i = 0; i < pixels.length; i += 4) mask += Math.abs(pixels[i] - pixels[0]) > 8 ? "1" : "0";
+            return mask;
+        })"""
+    )
+    assert len(patterns) == len(set(patterns)) == 6
+
+
+def test_long_tables_are_searched_and_sorted_with_the_keyboard(show: Show) -> None:
+    page = show(made_up_figures(300)).page
+    rows = page.locator("#tickets tbody tr:visible")
+    page.get_by_label("Search in this table").first.fill("BUG-29")
+    assert rows.count() == page.locator("#tickets tbody th", has_text="BUG-29").count() > 0
+    page.get_by_label("Search in this table").first.fill("")
+    page.get_by_role("button", name="Full cost").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    costs = page.locator("#tickets tbody td:nth-child(3)").evaluate_all("all => all.map(cell => +cell.dataset.nanousd)")
+    assert costs == sorted(costs)
+    assert page.locator("#tickets th[aria-sort=ascending]").inner_text() == "Full cost"
+
+
+def test_a_thousand_tickets_are_shown_without_lag(show: Show) -> None:
+    page = show(made_up_figures(1_000)).page
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})  # not what others do on this machine
+    page.reload()
+    page.wait_for_selector("html[data-drawn]")
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    seconds = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
+    assert page.locator("#tickets tbody tr").count() == 1_000
+    assert seconds["TaskDuration"] < LIMIT_SECONDS
+
+
+def test_the_tickets_that_are_not_drawn_are_a_key_away(show: Show) -> None:
+    page = show(made_up_figures(45)).page
+    before = first_chart(page)
+    page.locator("#tickets .pages").get_by_role("button", name="Next").press("Enter")
+    assert page.locator("#tickets .pages output").inner_text() == "21–40 of 45"
+    assert first_chart(page) != before
+
+
+@pytest.mark.parametrize("width", [360, 820])
+def test_a_narrow_window_scrolls_down_only(show: Show, width: int) -> None:
+    page = show(made_up_figures(30), viewport={"width": width, "height": 800}).page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SCREENSHOTS / f"report-{width}.png"), full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_without_scripts_every_number_is_there(show: Show) -> None:
+    page = show(made_up_figures(150), java_script_enabled=False).page
+    assert page.locator("#tickets tbody tr:visible").count() == 150
+    assert page.locator("figure:visible").count() == 0
+
+
+def test_an_empty_ledger_is_said_to_be_empty(show: Show) -> None:
+    shown = show(no_figures())
+    assert shown.page.get_by_text("No model call stands in the ledger").is_visible()
+    assert shown.page.locator("table").count() == 0
+    assert shown.heard == []
+
+
+def booked(connection: sqlite3.Connection, where: str = "1") -> int:
+    return int(connection.execute(f"SELECT sum(cost_nanousd) FROM ledger WHERE {where}").fetchone()[0])
+
+
+def column_sum(page: sync_api.Page, table: str, column: str) -> int:
+    """Nano-dollars of all rows in the column with this head."""
+    return int(
+        page.locator(table).evaluate(
+            """(table, column) => {
+                const place = [...table.tHead.rows[0].cells].findIndex((head) => head.textContent === column);
+                const rows = [...table.tBodies[0].rows];
+                return rows.reduce((sum, row) => sum + Number(row.cells[place].dataset.nanousd ?? 0), 0);
+            }""",
+            column,
+        )
+    )
+
+
+def blank_charts(page: sync_api.Page) -> list[str]:
+    """The canvases with one colour only."""
+    return page.locator(CHARTS).evaluate_all(
+        """all => all.filter((canvas) => {
+            const pixels = new Uint32Array(
+                canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+            return new Set(pixels).size < 8;
+        }).map((canvas) => canvas.id)"""
+    )
+
+
+def first_chart(page: sync_api.Page) -> str:
+    return page.locator(CHARTS).first.evaluate("canvas => canvas.toDataURL()")
+
+
+def brightness(page: sync_api.Page) -> float:
+    return _brightness(page, "getComputedStyle(document.documentElement).backgroundColor")
+
+
+def brightness_of_text(page: sync_api.Page) -> float:
+    return _brightness(page, "getComputedStyle(document.body).color")
+
+
+def _brightness(page: sync_api.Page, color: str) -> float:
+    """0 (black) to 1 (white)."""
+    numbers = page.evaluate(f"{color}.match(/[\\d.]+/g).slice(0, 3).map(Number)")
+    return sum(numbers) / (3 * 255)
+
+
+class listening:  # noqa: N801 - used as a function
+    """A server on this machine, and the paths that were asked of it."""
+
+    def __enter__(self) -> tuple[str, list[str]]:
+        requests: list[str] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                requests.append(self.path)
+                self.send_error(404)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}", requests
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
