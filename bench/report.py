@@ -8,6 +8,7 @@ over a limit.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import resource
@@ -15,14 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "scripts" / "ops"), str(ROOT)]
+sys.path.insert(0, str(ROOT / "scripts" / "ops"))
 
 from backlog_ops.domain.pricing import Usage
+from backlog_ops.money.ledger import Receipt, record_all
 from backlog_ops.storage.config_file import load_preset, load_prices
 from backlog_ops.storage.database import connect, transaction
 from backlog_ops.storage.locations import database_path
@@ -37,6 +38,8 @@ MODELS = {
     "frontier": "claude-opus-5-5",
 }
 FIRST_DAY = 1_792_000_000.0  # Unix seconds, in October 2026
+DAY = "2026-11-23"  # whose prices count
+USELESS = "free ollama qwen3:8b: invalid: not JSON (900 ms)"
 PRICES = load_prices()
 
 
@@ -46,7 +49,7 @@ class Backlog:
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
         self.now = FIRST_DAY
-        self.ledger: list[tuple[Any, ...]] = []
+        self.ledger: list[Receipt] = []
         self.tickets: list[tuple[Any, ...]] = []
         self.actions: list[tuple[Any, ...]] = []
         self.verdicts: list[tuple[Any, ...]] = []
@@ -91,36 +94,41 @@ class Backlog:
         self.verdicts.append((run, ticket, attempt, gate, tier, int(passed), "", self.now))
 
     def _call(
-        self,
-        run: str,
-        wave: int | None,
-        ticket: str | None,
-        gate: str | None,
-        attempt: int | None,
-        tier: str,
-        source: str,
-        prompt: int,
-        rule: str | None = None,
-    ) -> None:
+        self, run: str, wave: int | None, ticket: str | None, gate: str | None, attempt: int | None, tier: str,
+        source: str, prompt: int, rule: str | None = None,
+    ) -> None:  # fmt: skip
         self.now += self.dice.uniform(1, 20)
-        key = f"claude/msg_{self.dice.getrandbits(128):032x}"
         model, free = MODELS[tier], tier == "free"
         usage = Usage(prompt) if free else Usage(12, 1_500, 0, prompt, self.dice.randint(100, 600))
-        cost = 0 if free else PRICES.cost(model, usage, "2026-11-23")
-        provider, session = ("ollama", None) if free else ("claude-code", f"{run}-0000-4000-8000-000000000000")
-        fallback = "free ollama qwen3:8b: invalid: not JSON (900 ms)" if self.dice.randrange(40) == 0 else None
         self.ledger.append(
-            (key, self.now, source, run, wave, ticket, gate, attempt, tier, model, provider, model)
-            + (usage.input, usage.cache_write_5m, usage.cache_write_1h, usage.cache_read, usage.output)
-            + (cost, None if free else "2026-11-23", 4_000, "answered", fallback, rule)
-            + (json.dumps({} if free else {"asked": "haiku"}), session, None if free else f"a{run}{ticket}{gate}")
+            Receipt(
+                key=f"claude/msg_{self.dice.getrandbits(128):032x}",
+                at=self.now,
+                source=source,
+                asked_tier=tier,
+                asked_model=model,
+                provider="ollama" if free else "claude-code",
+                answered_model=model,
+                usage=usage,
+                cost_nanousd=0 if free else PRICES.cost(model, usage, DAY),
+                price_date=None if free else DAY,
+                latency_ms=4_000,
+                outcome="answered",
+                run=run,
+                wave=wave,
+                ticket=ticket,
+                gate=gate,
+                attempt=attempt,
+                fallback_cause=USELESS if self.dice.randrange(40) == 0 else None,
+                escalation_rule=rule,
+                tags={} if free else {"asked": "haiku"},
+                session=None if free else f"{run}-0000-4000-8000-000000000000",
+                agent=None if free else f"a{run}{ticket}{gate}",
+            )
         )
 
 
 INSERTS = {
-    "ledger": "INSERT INTO ledger (key, at, source, run, wave, ticket, gate, attempt, asked_tier, asked_model, provider,"
-    " answered_model, input, cache_write_5m, cache_write_1h, cache_read, output, cost_nanousd, price_date, latency_ms,"
-    " outcome, fallback_cause, escalation_rule, tags, session, agent) VALUES",
     "tickets": "INSERT INTO ticket (run, id, path, title, text, wave, position, step, reason, attempt) VALUES",
     "actions": "INSERT INTO action (run, ticket, gate, attempt, tier, rule, brief, state, created_at) VALUES",
     "verdicts": "INSERT INTO verdict (run, ticket, attempt, gate, tier, passed, detail, at) VALUES",
@@ -134,25 +142,20 @@ def fill(path: Path, rows: int) -> None:
     """A database with about so many ledger rows."""
     connection, backlog, made = connect(path), Backlog(seed=5), 0
     connection.execute("PRAGMA synchronous = OFF")
-    for number in _runs():
+    for number in itertools.count():
         with transaction(connection):
             run = backlog.run(number)
             connection.execute(f"{RUN} ({', '.join('?' * len(run))})", run)
             for table, insert in INSERTS.items():
                 batch: list[tuple[Any, ...]] = getattr(backlog, table)
                 connection.executemany(f"{insert} ({', '.join('?' * len(batch[0]))})", batch)
-                made += len(batch) if table == "ledger" else 0
                 batch.clear()
+            record_all(connection, backlog.ledger)
+        made += len(backlog.ledger)
+        backlog.ledger.clear()
         if made >= rows:
             break
     connection.close()
-
-
-def _runs() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1
 
 
 def main() -> int:

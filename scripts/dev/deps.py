@@ -2,14 +2,15 @@
 
     .deps/venv           tests/requirements-dev.lock, in an environment of its own
     .deps/wheels         config/requirements.lock as files, so that no test has to ask an index
-    .deps/node_modules   tests/package-lock.json: Claude Code and bats, no package's install script run
+    .deps/node_modules   tests/package-lock.json: Claude Code, bats and Chart.js, no package's install script run
 
 `deps.py demo` and `deps.py test` see to tmux besides, as root by way of Debian's package; `deps.py test` also to
+Chromium, in the same way, and to
 
     .deps/older          tests/older/package-lock.json: the older Claude Code of a smoke test
 
 Runs on Python 3.6 and later, like the bootstrap that it shares with the launcher. $CLAUDE_BIN names another
-Claude Code to use instead of the pinned one.
+Claude Code to use instead of the pinned one, $CHROMIUM another Chromium or Chrome.
 """
 
 import os
@@ -31,6 +32,9 @@ VENV = os.path.join(DEPS, "venv")
 PYTHON = os.path.join(VENV, "bin", "python")
 WHEELS = os.path.join(DEPS, "wheels")
 OLDER = os.path.join(DEPS, "older")
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") + tuple(
+    "/Applications/{0}.app/Contents/MacOS/{0}".format(name) for name in ("Chromium", "Google Chrome")
+)
 DEV_LOCK = os.path.join(ROOT, "tests", "requirements-dev.lock")
 
 
@@ -45,6 +49,8 @@ def main(words: Sequence[str]) -> None:
         need("git", "apt install git")
         if words:
             provide_tmux()
+        if words == ["test"]:
+            provide_chromium()
         once(VENV, [DEV_LOCK], make_environment, works=os.access(PYTHON, os.X_OK))
         once(WHEELS, [bootstrap.LOCK_FILE], fetch_wheels, variant=os.path.realpath(PYTHON))
         provide_npm_packages("tests", DEPS, own_claude=os.environ.get("CLAUDE_BIN", ""))
@@ -97,6 +103,16 @@ def provide_tmux() -> None:
     if not runs("tmux", "-V"):
         install_from_debian("tmux", "no tmux runs here")
         need("tmux", "apt install tmux, as root", "-V")
+
+
+def provide_chromium() -> None:
+    """Playwright's own download of a browser is not asked for: it drives the one that is there."""
+    named = os.environ.get("CHROMIUM")
+    if named:
+        need(named, "CHROMIUM has to name a Chromium or Chrome")
+    elif not any(runs(name) for name in CHROMIUMS):
+        install_from_debian("chromium", "no Chromium runs here")
+        need("chromium", "apt install chromium, as root; CHROMIUM may name another one")
 
 
 def install_from_debian(package: str, why: str) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from backlog_ops.domain.budget import Admission, Expected, Limit, admit, dollars
 
 DOLLAR = 1_000_000_000
-amounts = st.integers(0, 5 * DOLLAR)
+amounts = st.integers(0, 12)  # nano-dollars: where things round, rules break
 limits = st.builds(Limit, st.sampled_from(["a", "b", "c"]), amounts, amounts, amounts, st.booleans())
 several = st.lists(limits, min_size=1, max_size=3)
 needs = st.none() | st.tuples(amounts, amounts).map(lambda pair: Expected(min(pair), max(pair)))
@@ -69,8 +69,8 @@ def test_a_step_is_refused_only_where_all_that_others_hold_would_not_do(limits, 
 
 
 @given(
-    st.integers(0, 3 * DOLLAR),
-    st.lists(st.tuples(needs, st.floats(0, 1)), min_size=1, max_size=12),
+    st.integers(0, 30),
+    st.lists(st.tuples(needs, st.floats(0, 1)), min_size=1, max_size=9),
     st.integers(1, 4),
 )
 def test_side_by_side_steps_never_spend_more_than_the_limit(most, steps, sharing):
@@ -86,7 +86,7 @@ def test_side_by_side_steps_never_spend_more_than_the_limit(most, steps, sharing
 @given(several, needs, st.integers(1, 6))
 def test_what_a_limit_has_more_left_never_makes_an_admission_smaller(limits, need, sharing):
     before = admit(limits, need, sharing, "it")
-    more = [Limit(limit.name, limit.most + DOLLAR, limit.spent, limit.reserved, limit.shared) for limit in limits]
+    more = [Limit(limit.name, limit.most + 1, limit.spent, limit.reserved, limit.shared) for limit in limits]
     after = admit(more, need, sharing, "it")
     assert after.amount is not None or before.amount is None
     assert (after.amount or 0) >= (before.amount or 0)

@@ -18,7 +18,10 @@ from tests.e2e.demo.checks import CHECKS
 from tests.e2e.demo.script import local_model
 from tests.e2e.demo.stage import PROMPT, Driver, headless, terminal
 from tests.e2e.harness.request import Req
+from tests.e2e.harness.run_claude import ROOT
 from tests.support.ollama_standin import OllamaStandin
+
+KEPT = ROOT / ".deps" / "demo"  # the reports stay there until the next demo
 
 FIRST_LINE = "A script stands in for the models here; the engine, git, the tests and Claude Code are real."
 
@@ -44,13 +47,17 @@ def first_calls(calls: Iterable[Req]) -> dict[str, list[int]]:
 
 def play(what: str, driver: Driver, ollama: OllamaStandin) -> Found:
     """Run the backlog, show what came of it, and check it."""
-    print(f"\n$ {what}\n", flush=True)
+    print(f"\n== {what}\n", flush=True)
     with driver(ollama) as stage:
         print("\n$ git log\n")
         print(stage.git("log", "--format=%h %s", "--shortstat", "--reverse", f"{stage.start}..main"))
         found = Found(first_calls=first_calls(stage.calls), parent_calls=len(stage.parent_calls))
         found.results = stage.results()
-        print("\nWhat it cost (list prices; the ledger has a receipt for each call of a gate):\n")
+        page = KEPT / f"report-{driver.__name__}.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        print(f"\n$ backlog-ops report --html {page.relative_to(ROOT)}\n")
+        print(stage.command("report", "--html", str(page)))
+        print("\nWhat the scripted API billed (list prices):\n")
         print(f"gates           {len(stage.calls):>3} calls  ${dollars(stage.calls)}")
         if stage.parent_calls:
             print(f"parent session  {len(stage.parent_calls):>3} calls  ${dollars(stage.parent_calls)}")

@@ -55,11 +55,13 @@ def billed(calls: Iterable[Req]) -> dict[str, Bill]:
     return bills
 
 
-def booked(stage: Stage) -> dict[str, Bill]:
-    """Per answering model, every receipt of a paid call; an unknown count or cost adds nothing, and then shows."""
+def booked(stage: Stage, parents: bool = False) -> dict[str, Bill]:
+    """Per answering model, every receipt of a paid call: the gates', or the parent session's. An unknown count or cost
+    adds nothing, and then shows.
+    """
     rows = stage.rows(
         "SELECT answered_model, input, cache_write_5m, cache_write_1h, cache_read, output, cost_nanousd "
-        "FROM ledger WHERE provider != 'ollama' AND answered_model IS NOT NULL"
+        f"FROM ledger WHERE provider != 'ollama' AND answered_model IS NOT NULL AND (source = 'parent') = {int(parents)}"
     )
     bills: dict[str, Bill] = {}
     for model, *numbers in rows:

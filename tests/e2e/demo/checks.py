@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from tests.e2e.demo.bill import billed, booked
@@ -132,6 +133,23 @@ def ledger_equals_bill(stage: Stage) -> str | None:
     return None if bill == ledger else f"billed {bill}, booked {ledger}"
 
 
+def parent_equals_bill(stage: Stage) -> str | None:
+    """So are those of the parent session; the host's own safety checks are unattributed, to the nano-dollar."""
+    bill, ledger = billed(stage.parent_calls), booked(stage, parents=True)
+    beyond = sum(one.nanousd for one in billed(stage.safety_calls).values())
+    unattributed = sum(row[0] for row in stage.rows("SELECT unattributed_nanousd FROM session_cost"))
+    same = (bill, beyond) == (ledger, unattributed)
+    return None if same else f"billed {bill} and {beyond} beyond, booked {ledger} and {unattributed} unattributed"
+
+
+def report_equals_ledger(stage: Stage) -> str | None:
+    """`backlog-ops report` sums up to the ledger."""
+    total = json.loads(stage.command("report", "--format", "json"))["report"]["total"]
+    told = total["backlog.cost_nanousd"]
+    (ledger,) = stage.rows("SELECT sum(cost_nanousd) FROM ledger")[0]
+    return None if told == ledger else f"the report says {told}, the ledger {ledger}"
+
+
 def nothing_asked(stage: Stage) -> str | None:
     """Nobody was asked for a permission."""
     return "\n".join(stage.questions) or None
@@ -152,5 +170,7 @@ CHECKS: tuple[Check, ...] = (
     answered_as_asked,
     every_call_was_scripted,
     ledger_equals_bill,
+    parent_equals_bill,
+    report_equals_ledger,
     nothing_asked,
 )

@@ -69,6 +69,14 @@ class Stage:
             command, cwd=self.repo, env=self.lab.environ(), check=False, capture_output=True, text=True
         )
 
+    def command(self, *arguments: str) -> str:
+        """What a `backlog-ops` command prints."""
+        words = [str(LAUNCHER), *arguments]
+        done = subprocess.run(
+            words, cwd=self.repo, env=self.lab.environ(), check=False, stdout=subprocess.PIPE, text=True, timeout=60
+        )
+        return done.stdout.rstrip()
+
     def rows(self, query: str) -> list[sqlite3.Row]:
         """A query on the database that the run left; nothing where it left none."""
         found = list(self.lab.home.glob(".local/state/backlog-ops/*/state.db"))
@@ -93,6 +101,7 @@ def headless(ollama: OllamaStandin) -> Iterator[Stage]:
     with StubServer(claude) as api, _lab(ollama) as lab:
         lab.extra["ANTHROPIC_BASE_URL"] = api.base_url
         stage = Stage(lab, api, lab.git("rev-parse", "HEAD").strip())
+        _show_quote(stage)
         process = subprocess.Popen([str(LAUNCHER), "run"], cwd=lab.repo, env=lab.environ(), stdin=subprocess.DEVNULL)
         try:
             process.wait(RUN_SECONDS)
@@ -113,8 +122,15 @@ def terminal(ollama: OllamaStandin) -> Iterator[Stage]:
             session.type(PROMPT)
             session.wait_until(lambda: session.shows("● Done: "), RUN_SECONDS)
             print("\n".join(line.rstrip() for line in session.screen().splitlines() if line.strip()), flush=True)
+            session.type("/exit")  # the host's own count of the session is written at its end
+            session.wait_until(session.has_ended, END_SECONDS)
             stage = Stage(lab, session.server, start, session.questions)
         yield stage
+
+
+def _show_quote(stage: Stage) -> None:
+    """What a person sees before anything is spent."""
+    print(f"$ backlog-ops quote\n\n{stage.command('quote')}\n\n$ backlog-ops run\n", flush=True)
 
 
 def _lab(ollama: OllamaStandin) -> Lab:

@@ -89,6 +89,10 @@ class Terminal:
     def shows(self, words: str) -> bool:
         return words in self.screen()
 
+    def has_ended(self) -> bool:
+        """Whether the program in the window has come to its end."""
+        return self._run("has-session").returncode != 0
+
     def wait_until(self, condition: Callable[[], object], seconds: float = 60.0) -> None:
         """Raises TimeoutError with the last screen when it does not come true."""
         deadline = time.monotonic() + seconds

@@ -8,6 +8,7 @@ import gc
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from backlog_ops.cli.opening import open_context
@@ -29,6 +30,8 @@ def report(args: argparse.Namespace) -> int:
     figures = counting.count(ctx.store.connection, _question(ctx, since))
     if args.html is not None:
         _write_page(figures, Path(args.html))
+    if args.format != "text":
+        _warn(figures.notes)
     if args.format == "json":
         export.write_json(figures, args.by, sys.stdout)
     elif args.format == "csv":
@@ -41,8 +44,9 @@ def report(args: argparse.Namespace) -> int:
 
 def stats(args: argparse.Namespace) -> int:
     ctx = _look()
-    since = _day(args.since, ctx.clock())
-    local, yields = counting.count_attempts(ctx.store.connection, since)
+    question = _question(ctx, _day(args.since, ctx.clock()))
+    local, yields = counting.count_attempts(ctx.store.connection, question.since)
+    _warn(question.notes)
     if args.format == "json":
         print(json.dumps(export.stats_json(local, yields)))
     elif args.format == "csv":
@@ -50,7 +54,6 @@ def stats(args: argparse.Namespace) -> int:
     else:
         from backlog_ops.report import terminal
 
-        _warn_of_prices(ctx)
         terminal.show_stats(local, yields, sys.stdout)
     return EXIT_OK
 
@@ -100,11 +103,9 @@ def _write_page(figures: Figures, file: Path) -> None:
         raise UsageError(f"--html {file}: cannot be written: {error.strerror or error}") from None
 
 
-def _warn_of_prices(ctx: Context) -> None:
-    today = datetime.datetime.fromtimestamp(ctx.clock(), datetime.timezone.utc).date()
-    warning = ctx.prices.warning(today.isoformat())
-    if warning is not None:
-        print(f"backlog-ops: {warning}", file=sys.stderr)
+def _warn(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"backlog-ops: {note}", file=sys.stderr)
 
 
 def _day(text: str | None, now: float) -> str | None:
@@ -115,6 +116,8 @@ def _day(text: str | None, now: float) -> str | None:
     try:
         back = _DAYS_BACK.fullmatch(text)
         day = today - datetime.timedelta(days=int(back[1])) if back else datetime.date.fromisoformat(text)
+        if not back and day.isoformat() != text:  # from Python 3.11 on other spellings are dates too
+            raise ValueError(text)
     except (ValueError, OverflowError):
         raise UsageError(f"--since {text}: must be a date such as 2026-11-23, or days back such as 7d") from None
     if day > today:

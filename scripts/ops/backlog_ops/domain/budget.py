@@ -56,7 +56,7 @@ def admit(limits: Sequence[Limit], need: Expected | None, sharing: int, what: st
         return Admission(0)  # it costs nothing
     tightest = min(limits, key=lambda limit: limit.left)
     if tightest.left >= least:
-        wanted = need.p90 if need else 0
+        wanted = need.p90 if need else least
         shares = [max(wanted, limit.left // max(1, sharing)) if limit.shared else limit.left for limit in limits]
         return Admission(min(tightest.left, *shares))
     if all(limit.left + limit.reserved >= least for limit in limits):

@@ -54,6 +54,12 @@ class Question:
     def today(self) -> str:
         return time.strftime("%Y-%m-%d", time.gmtime(self.now))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know first."""
+        warning = self.prices.warning(self.today)
+        return (warning,) if warning else ()
+
 
 def count(connection: sqlite3.Connection, asked: Question) -> Figures:
     """All figures of the period, from one state of the database."""
@@ -81,13 +87,12 @@ def _count(connection: sqlite3.Connection, asked: Question) -> Figures:
     elsewhere = [(p, amount) for p, amount in profiles if not (p.of_ticket or p.of_parent)]
     ruled = [(p, amount) for p, amount in profiles if p.rule]
     routed = [(p, amount) for p, amount in profiles if p.source != "llm_call"]
-    warning = asked.prices.warning(asked.today)
     return Figures(
         project=asked.project,
         made_at=asked.now,
         since=None if since is None else float(timegm(time.strptime(since, "%Y-%m-%d"))),
         price_date=asked.prices.date,
-        notes=(warning,) if warning else (),
+        notes=asked.notes,
         total=sum_of(amount for _, amount in profiles),
         tickets=tickets,
         parent=parent,

@@ -6,7 +6,8 @@ Whatever a ticket or a cause says, it is one line of plain words here: nothing i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
@@ -29,24 +30,25 @@ Row = Sequence[str]
 
 def show(figures: Figures, by: str | None, file: TextIO) -> None:
     """Print the summary and all tables, or the one of the dimension `by`: ticket, gate, model, wave."""
-    console = _console(file)
-    _print_summary(console, figures)
-    if figures.is_empty:
-        return
-    for table in [_BY[by]] if by is not None else _ALL:
-        table(console, figures)
+    with _printing(file) as console:
+        _print_summary(console, figures)
+        if figures.is_empty:
+            return
+        for table in [_BY[by]] if by is not None else _ALL:
+            table(console, figures)
 
 
 def show_summary(figures: Figures, file: TextIO) -> None:
-    _print_summary(_console(file), figures)
+    with _printing(file) as console:
+        _print_summary(console, figures)
 
 
 def show_stats(stats: LocalModelStats, yields: Sequence[Yield], file: TextIO) -> None:
-    console = _console(file)
-    _say(console, f"below balanced: {stats.share} attempts committed, {stats.escalated_to_cloud} escalated")
-    for gate, count in stats.failures_by_type:
-        _say(console, f"  escalated after {gate}: {count}")
-    _print_yields(console, yields)
+    with _printing(file) as console:
+        _say(console, f"below balanced: {stats.share} attempts committed, {stats.escalated_to_cloud} escalated")
+        for gate, count in stats.failures_by_type:
+            _say(console, f"escalated after {gate}: {count}")
+        _print_yields(console, yields)
 
 
 def dollars(nanousd: int | None, digits: int = 4) -> str:
@@ -60,14 +62,14 @@ def cost(amount: Amount | Spent) -> str:
     return f"{dollars(amount.nanousd)}{unknown}"
 
 
-def share(passed: int, tried: int) -> str:
-    """0/0 is no share."""
-    return f"{passed}/{tried}  {passed / tried:4.0%}" if tried else NONE
-
-
-def _console(file: TextIO) -> Console:
+@contextmanager
+def _printing(file: TextIO) -> Iterator[Console]:
+    """Nothing is printed before all is: rich fills lines up with blanks, which nobody is to read."""
     width = None if file.isatty() else PLAIN_WIDTH
-    return Console(file=file, width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
+    console = Console(file=file, width=width, highlight=False, emoji=False, markup=False)
+    with console.capture() as printed:
+        yield console
+    file.writelines(f"{line.rstrip()}\n" for line in printed.get().split("\n")[:-1])
 
 
 def _print_summary(console: Console, figures: Figures) -> None:
@@ -88,7 +90,7 @@ def _print_summary(console: Console, figures: Figures) -> None:
     if total.estimated_calls:
         _say(console, f"{total.estimated_calls:,} calls count their output by an estimate", "yellow")
     each = dollars(acceptance.nanousd_each) if acceptance.accepted else NONE
-    more = f" + {acceptance.spent.unknown_calls} calls of unknown cost" if acceptance.spent.unknown_calls else ""
+    more = f" + {acceptance.spent.unknown_calls} of unknown cost" if acceptance.spent.unknown_calls else ""
     _say(
         console,
         f"an accepted ticket cost {each}{more}: {acceptance.accepted} accepted, {acceptance.parked} parked, "
@@ -109,8 +111,7 @@ def _print_table(
     listed = list(rows)
     if not listed:
         return
-    table = Table(box=SIMPLE_HEAD, show_footer=bool(foot), pad_edge=False, title_justify="left", title_style="bold")
-    table.title = Text(title)
+    table = Table(box=SIMPLE_HEAD, show_footer=bool(foot), show_edge=False, pad_edge=False)
     for number, (head, is_number) in enumerate(columns):
         table.add_column(
             Text(head),
@@ -122,6 +123,7 @@ def _print_table(
     for row in listed[:MOST_ROWS]:
         table.add_row(*(Text(one_line(cell, _LONGEST)) for cell in row))
     console.print()
+    console.print(Text(title, "bold"))
     console.print(table)
     if len(listed) > MOST_ROWS:
         _say(console, f"{len(listed) - MOST_ROWS} more: `--html F`, or `--format csv`, has them", "dim")
@@ -222,8 +224,11 @@ def _yields(console: Console, figures: Figures) -> None:
 
 
 def _print_yields(console: Console, yields: Sequence[Yield]) -> None:
-    rows = [(line.gate, line.model, share(line.passed, line.tried)) for line in yields]
-    columns = [("gate", False), ("model", False), ("passed first", True)]
+    rows = [
+        (line.gate, line.model, f"{line.passed}/{line.tried}", NONE if line.share is None else f"{line.share:.0%}")
+        for line in yields
+    ]
+    columns = [("gate", False), ("model", False), ("passed first", True), ("", True)]
     _print_table(console, "First-pass yield", columns, rows)
 
 

@@ -20,12 +20,18 @@
   const printing = matchMedia("print");
   const charts = [];
 
-  function color(name) {
-    probe.style.color = `var(--${name})`;
-    return getComputedStyle(probe).color;
-  }
-
   // Colours
+
+  const colors = new Map(); // as they are now: asking for one lays the page out anew
+  const fills = new Map();
+
+  function color(name) {
+    if (!colors.has(name)) {
+      probe.style.color = `var(--${name})`;
+      colors.set(name, getComputedStyle(probe).color);
+    }
+    return colors.get(name);
+  }
 
   // What tells the series apart without colour. Each draws on a square of `size`; the first is plain.
   const PATTERNS = [
@@ -60,8 +66,14 @@
     pen.fill();
   }
 
-  // A pattern is made of device pixels: it is drawn as large as they are small.
   function fill(name, kind) {
+    const key = `${name} ${kind}`;
+    if (!fills.has(key)) fills.set(key, patternOf(name, kind));
+    return fills.get(key);
+  }
+
+  // A pattern is made of device pixels: it is drawn as large as they are small.
+  function patternOf(name, kind) {
     const ratio = window.devicePixelRatio || 1;
     const tile = document.createElement("canvas");
     tile.width = tile.height = Math.round(8 * ratio);
@@ -146,7 +158,7 @@
       datasets: spec.series.map((series, index) => ({
         label: series.name,
         data: part(series.values),
-        backgroundColor: fills(spec, index, part(spec.labels)),
+        backgroundColor: fillsOf(spec, index, part(spec.labels)),
         borderColor: color("surface"),
         borderWidth: { right: spec.stacked ? 1 : 0 },
         borderSkipped: false,
@@ -158,7 +170,7 @@
   }
 
   // One series over gates: each bar in the colour of its gate.
-  function fills(spec, index, names) {
+  function fillsOf(spec, index, names) {
     if (spec.colors !== "gates" || spec.series.length > 1) return made(look(spec, index));
     return names.map((name) => made(look({ colors: "gates", series: [{ name }] }, 0)));
   }
@@ -356,8 +368,8 @@
   // Start
 
   function drawAll() {
-    Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
-    Chart.defaults.font.size = 12.5;
+    colors.clear();
+    fills.clear();
     for (const entry of charts) draw(entry);
   }
 
