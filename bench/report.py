@@ -19,8 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts" / "ops"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts" / "ops"))
 
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.money.ledger import Receipt, record_all
@@ -28,6 +27,7 @@ from backlog_ops.storage.config_file import load_preset, load_prices
 from backlog_ops.storage.database import connect, transaction
 from backlog_ops.storage.locations import database_path
 
+SOURCE = Path(__file__).resolve().parents[1] / "scripts" / "ops"
 ROWS = 1_000_000
 LIMIT_SECONDS = 3.0
 LIMIT_MB = 200
@@ -181,7 +181,7 @@ def _measure(top: Path, environ: dict[str, str], words: list[str]) -> bool:
         subprocess.run(
             command,
             cwd=top,
-            env={**environ, "PYTHONPATH": str(ROOT / "scripts" / "ops")},
+            env={**environ, "PYTHONPATH": str(SOURCE)},
             check=True,
             stdout=subprocess.DEVNULL,
         )

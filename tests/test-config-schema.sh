@@ -26,27 +26,45 @@ fail() {
 }
 
 # check TITLE PYTHON [ARG…]: passes when PYTHON runs through. In it, `schema` and `preset` are the two files and
-# `arg` holds the ARGs.
+# `arg` holds the ARGs. `run_checks` runs what has come together, all by one Python.
+CHECKS=()
+
 check() {
   local title="$1" code="$2"
   shift 2
-  if "${PYTHON[@]}" -c "
+  CHECKS+=("$title" "$code" "$#" "$@")
+}
+
+RUN_CHECKS='
 import json, sys
-schema, preset = (json.load(open(name, encoding='utf-8')) for name in sys.argv[1:3])
-arg = sys.argv[3:]
+
+BEFORE = """
+import json
+schema, preset = (json.load(open(name, encoding="utf-8")) for name in files)
 
 def node(*keys):
     found = schema
     for key in keys:
-        found = found['properties'][key]
+        found = found["properties"][key]
     return found
 
-$code
-" "$SCHEMA" "$PRESET" "$@" 2>/dev/null; then
-    pass "$title"
-  else
-    fail "$title"
-  fi
+"""
+files, words = sys.argv[1:3], iter(sys.argv[3:])
+for title in words:
+    code, count = next(words), int(next(words))
+    arg = [next(words) for _ in range(count)]
+    try:
+        exec(BEFORE + code, {"files": files, "arg": arg})
+        print("pass", title)
+    except Exception:
+        print("fail", title)'
+
+run_checks() {
+  local verdict title
+  while read -r verdict title; do
+    "$verdict" "$title"
+  done < <("${PYTHON[@]}" -c "$RUN_CHECKS" "$SCHEMA" "$PRESET" "${CHECKS[@]}" || echo "fail these checks can be run")
+  CHECKS=()
 }
 
 # keys PATH KEY…: the section PATH (dots between keys) has every KEY, in the schema and in the preset.
@@ -106,6 +124,7 @@ def defaults(section):
     }
 assert defaults(schema) == preset'
 
+run_checks
 echo ""
 echo "-- sections --"
 
@@ -116,16 +135,19 @@ done
 keys backlog dataDir maxSlots sharedFiles mergeInto askBeforeMerge
 keys llmOps routing models gateway ollama local timeouts budget onModelMismatch
 
+run_checks
 echo ""
 echo "-- qualityGates sub-keys --"
 
 keys qualityGates typeCheckCommand lintCommand testCommand buildCommand timeoutSeconds
 
+run_checks
 echo ""
 echo "-- reviewPipeline preset sub-keys --"
 
 keys reviewPipeline confidenceThreshold maxPackageBytes reviewers
 
+run_checks
 echo ""
 
 # ── llmOps.routing sub-keys ──────────────────────────────────────────
@@ -171,6 +193,7 @@ check "schema: no agent gate may start on free" '
 for gate in ("entryModelImplement", "entryModelReview"):
     assert "free" not in node("llmOps", "routing", gate)["enum"]'
 
+run_checks
 echo ""
 echo "$PASSED passed, $FAILED failed"
 [ "$FAILED" -eq 0 ]

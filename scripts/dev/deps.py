@@ -32,8 +32,13 @@ VENV = os.path.join(DEPS, "venv")
 PYTHON = os.path.join(VENV, "bin", "python")
 WHEELS = os.path.join(DEPS, "wheels")
 OLDER = os.path.join(DEPS, "older")
-CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") + tuple(
-    "/Applications/{0}.app/Contents/MacOS/{0}".format(name) for name in ("Chromium", "Google Chrome")
+CHROMIUMS = (  # as tests/support/browser.py looks for them
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
 DEV_LOCK = os.path.join(ROOT, "tests", "requirements-dev.lock")
 
@@ -108,9 +113,9 @@ def provide_tmux() -> None:
 def provide_chromium() -> None:
     """Playwright's own download of a browser is not asked for: it drives the one that is there."""
     named = os.environ.get("CHROMIUM")
-    if named:
-        need(named, "CHROMIUM has to name a Chromium or Chrome")
-    elif not any(runs(name) for name in CHROMIUMS):
+    if named and not runs(named):
+        raise MissingError(f"CHROMIUM is {named}, which does not run here")
+    if not named and not any(runs(name) for name in CHROMIUMS):
         install_from_debian("chromium", "no Chromium runs here")
         need("chromium", "apt install chromium, as root; CHROMIUM may name another one")
 

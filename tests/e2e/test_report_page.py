@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,20 +46,15 @@ def browser() -> Iterator[object]:
 @pytest.fixture
 def show(browser: object, tmp_path: Path) -> Iterator[Show]:
     """Opens the page of some figures, or a page that is there, in a browser without a network."""
-    pages = []
+    with ExitStack() as pages:
 
-    def shown(what: Figures | Path, **context: object) -> Opened:
-        if isinstance(what, Path):
-            file = what
-        else:
-            file = tmp_path / f"report {len(pages)}.html"
-            file.write_text(html_page(what), encoding="utf-8")
-        pages.append(opened(browser, file, **{"offline": True, **context}))
-        return pages[-1].__enter__()
+        def shown(what: Figures | Path, **context: object) -> Opened:
+            file = what if isinstance(what, Path) else tmp_path / "report of a test.html"
+            if isinstance(what, Figures):
+                file.write_text(html_page(what), encoding="utf-8")
+            return pages.enter_context(opened(browser, file, **{"offline": True, **context}))
 
-    yield shown
-    for page in pages:
-        page.__exit__(None, None, None)
+        yield shown
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +143,7 @@ def test_what_got_into_the_page_all_the_same_could_not_run_or_call_out(show: Sho
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_follows_the_colours_of_the_system(show: Show, scheme: str) -> None:
     page = show(made_up_figures(note="The price table is 93 days old."), color_scheme=scheme).page
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(SCREENSHOTS / f"report-{scheme}.png"), full_page=True)
+    keep_screenshot(page, scheme)
     assert (brightness(page) > 0.5) == (scheme == "light")
     assert blank_charts(page) == []
 
@@ -198,11 +193,13 @@ def test_long_tables_are_searched_and_sorted_with_the_keyboard(show: Show) -> No
     assert page.locator("#tickets th[aria-sort=ascending]").inner_text() == "Full cost"
 
 
-def test_a_thousand_tickets_are_shown_without_lag(show: Show) -> None:
-    page = show(made_up_figures(1_000)).page
+def test_a_thousand_tickets_are_shown_without_lag(show: Show, tmp_path: Path) -> None:
+    file = tmp_path / "thousand.html"
+    file.write_text(html_page(made_up_figures(1_000)), encoding="utf-8")
+    page = show(no_figures()).page
     session = page.context.new_cdp_session(page)
-    session.send("Performance.enable", {"timeDomain": "threadTicks"})  # not what others do on this machine
-    page.reload()
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})  # others on this machine do not count
+    page.goto(file.as_uri())
     page.wait_for_selector("html[data-drawn]")
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     seconds = {metric["name"]: metric["value"] for metric in session.send("Performance.getMetrics")["metrics"]}
@@ -218,12 +215,14 @@ def test_the_tickets_that_are_not_drawn_are_a_key_away(show: Show) -> None:
     assert first_chart(page) != before
 
 
-@pytest.mark.parametrize("width", [360, 820])
-def test_a_narrow_window_scrolls_down_only(show: Show, width: int) -> None:
-    page = show(made_up_figures(30), viewport={"width": width, "height": 800}).page
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(SCREENSHOTS / f"report-{width}.png"), full_page=True)
-    assert page.evaluate("document.documentElement.scrollWidth") == width
+def test_narrow_windows_scroll_down_only(show: Show) -> None:
+    page = show(made_up_figures(30), viewport={"width": 360, "height": 800}).page
+    keep_screenshot(page, "narrow")
+    widths = []
+    for width in (360, 768, 1024):
+        page.set_viewport_size({"width": width, "height": 800})
+        widths.append(page.evaluate("document.documentElement.scrollWidth"))
+    assert widths == [360, 768, 1024]
 
 
 def test_without_scripts_every_number_is_there(show: Show) -> None:
@@ -237,6 +236,11 @@ def test_an_empty_ledger_is_said_to_be_empty(show: Show) -> None:
     assert shown.page.get_by_text("No model call stands in the ledger").is_visible()
     assert shown.page.locator("table").count() == 0
     assert shown.heard == []
+
+
+def keep_screenshot(page: sync_api.Page, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=str(SCREENSHOTS / f"report-{name}.png"), full_page=True)
 
 
 def booked(connection: sqlite3.Connection, where: str = "1") -> int:
@@ -286,24 +290,20 @@ def _brightness(page: sync_api.Page, color: str) -> float:
     return sum(numbers) / (3 * 255)
 
 
-class listening:  # noqa: N801 - used as a function
-    """A server on this machine, and the paths that were asked of it."""
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """The address of a server on this machine, and the paths that were asked of it."""
+    requests: list[str] = []
 
-    def __enter__(self) -> tuple[str, list[str]]:
-        requests: list[str] = []
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.path)
+            self.send_error(404)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                requests.append(self.path)
-                self.send_error(404)
+        def log_message(self, *_: object) -> None:
+            pass
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{self.server.server_port}", requests
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", requests
+        server.shutdown()

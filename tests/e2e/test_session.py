@@ -16,6 +16,8 @@ from tests.e2e.harness.parent_session import (
     failing,
     models,
 )
+from tests.e2e.harness.reply import Answer
+from tests.e2e.harness.request import Req
 from tests.e2e.harness.rules import script
 from tests.support.lab import ticket_text
 
@@ -92,10 +94,18 @@ def test_the_hosts_background_setting_changes_nothing_but_the_calls(
     assert len(parent.calls) <= 5, run.explain()
 
 
+class Idle(Parent):
+    """It is told what to start, and starts nothing."""
+
+    def _turn(self, request: Req) -> Answer:
+        super()._turn(request)
+        return "That is enough."
+
+
 def test_the_parents_first_call_carries_little_over_a_bare_session(
     make_session: MakeSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lab, parent = make_session(("T-1", "T-2", "T-3"))
+    lab, parent = make_session(("T-1", "T-2", "T-3"), Idle(models()))
     lab.session(SKILL, scenario=parent)
     lab.plugin_dirs = []
     bare = lab.session("go", scenario=script("done")).calls[0].set_up_tokens

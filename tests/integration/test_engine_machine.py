@@ -32,11 +32,11 @@ from backlog_ops.run.steering import park_ticket, retry
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Store
 from backlog_ops.run.undoing import undo
-from tests.support.lab import QUICK_CHECK, Lab, ticket_text
+from tests.support.lab import Lab, ticket_text
 
 IDS = ("T-1", "T-2", "T-3")
 LEAST_STEPS = 2_000  # of the engine; events are not counted
-CONFIG = {"qualityGates": {"testCommand": QUICK_CHECK}, "backlog": {"maxSlots": 2}}
+CONFIG = {"backlog": {"maxSlots": 2}}
 CITED = {"severity": "low", "file": "src/readme.txt", "line": 1, "quote": "hello", "confidence": 90, "text": "so"}
 ANSWER = {"question": "?", "answer": "!", "evidence": [{"file": "src/readme.txt", "line": 1, "quote": "hello"}]}
 

@@ -10,7 +10,7 @@ import pytest
 
 from backlog_ops.run import closing, engine
 from tests.support.killing import PHASES, KillPoint, run_and_kill
-from tests.support.lab import APPROVED, QUICK_CHECK, REJECTED, Lab, ticket_text
+from tests.support.lab import APPROVED, REJECTED, Lab, ticket_text
 
 STEPS = (
     "plan-waves",
@@ -35,8 +35,7 @@ POINTS += [KillPoint(step, phase, 2) for step in ("implement", "review", "merge"
 
 def lab_with_trouble(folder: Path) -> Lab:
     """Two tickets of one wave: one has an open question and is rejected once, the other finds a moved branch."""
-    config = {"qualityGates": {"testCommand": QUICK_CHECK}}
-    lab = Lab.make(folder, {"a.md": ticket_text("T-1"), "b.md": ticket_text("T-2")}, config)
+    lab = Lab.make(folder, {"a.md": ticket_text("T-1"), "b.md": ticket_text("T-2")})
 
     def questions(ticket: str) -> tuple[str, ...]:
         brief_of_first_plan = ticket == "T-1" and not (folder / ".answered").exists()

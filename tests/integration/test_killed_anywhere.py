@@ -14,7 +14,7 @@ from backlog_ops.run import closing, engine
 from backlog_ops.run.git import Git
 from backlog_ops.run.steps import Step
 from backlog_ops.run.store import Store
-from tests.support.lab import APPROVED, QUICK_CHECK, Lab, ticket_text
+from tests.support.lab import APPROVED, Lab, ticket_text
 
 
 class Killed(BaseException):
@@ -60,8 +60,7 @@ def dies_at(monkeypatch):
 
 
 def lab_with_one_rejection(tmp_path) -> Lab:
-    config = {"qualityGates": {"testCommand": QUICK_CHECK}}
-    lab = Lab.make(tmp_path / "repo", {"a.md": ticket_text("T-1"), "b.md": ticket_text("T-2")}, config)
+    lab = Lab.make(tmp_path / "repo", {"a.md": ticket_text("T-1"), "b.md": ticket_text("T-2")})
     rejected = {"verdict": "CHANGES_REQUESTED", "findings": []}
     lab.agents.verdict = lambda ticket, attempt: rejected if (ticket, attempt) == ("T-1", 1) else APPROVED
     return lab

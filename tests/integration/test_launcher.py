@@ -49,6 +49,16 @@ def quick(plugin: PluginCopy) -> PluginCopy:
 
 
 @pytest.fixture
+def uv_alone(plugin: PluginCopy) -> PluginCopy:
+    """For builds that are to fail: pip, which takes over where it can, takes long to do so."""
+    if not UV.exists():
+        pytest.skip("needs uv: make deps")
+    plugin.provide_disguised_python("python3", without_ensurepip=True)
+    plugin.provide("uv", UV)
+    return plugin
+
+
+@pytest.fixture
 def offline(wheels: Path, tmp_path: Path) -> dict[str, str]:
     return from_files(wheels, tmp_path / "uv-cache")
 
@@ -335,12 +345,8 @@ def test_a_preload_that_is_slow_asks_to_wait_while_building_goes_on(
     assert again.witnessed["prefix"] == str(environment_of(plugin))
 
 
-def test_a_preload_that_cannot_prepare_says_why(plugin: PluginCopy, no_packages: dict[str, str]) -> None:
-    if not UV.exists():
-        pytest.skip("needs uv: make deps")
-    plugin.provide_disguised_python("python3", without_ensurepip=True)  # pip takes too long to fail
-    plugin.provide("uv", UV)
-    outcome = plugin.run("--exit-zero", **no_packages)
+def test_a_preload_that_cannot_prepare_says_why(uv_alone: PluginCopy, no_packages: dict[str, str]) -> None:
+    outcome = uv_alone.run("--exit-zero", **no_packages)
     assert_only_told(outcome, "cannot prepare its Python packages: uv: ", "check the network")
 
 
@@ -469,14 +475,13 @@ def test_a_folder_that_cannot_be_written_is_named(plugin: PluginCopy) -> None:
 
 
 def test_those_who_waited_for_a_build_that_failed_do_not_try_again(
-    plugin: PluginCopy, no_packages: dict[str, str]
+    uv_alone: PluginCopy, no_packages: dict[str, str]
 ) -> None:
-    plugin.provide_python()
-    lock_name = f"venv-{bootstrap.posix_checksum(plugin.lock_file.read_bytes())}.lock"
-    plugin.base.mkdir(parents=True)
-    with (plugin.base / lock_name).open("w") as lock:
+    lock_name = f"venv-{bootstrap.posix_checksum(uv_alone.lock_file.read_bytes())}.lock"
+    uv_alone.base.mkdir(parents=True)
+    with (uv_alone.base / lock_name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        calls = [plugin.start([plugin.command], plugin.environment(**no_packages)) for _ in range(3)]
+        calls = [uv_alone.start([uv_alone.command], uv_alone.environment(**no_packages)) for _ in range(3)]
         waiting = [call.stderr.readline() for call in calls if call.stderr]
         fcntl.flock(lock, fcntl.LOCK_UN)
     told = [call.communicate("", timeout=120)[1] for call in calls]
@@ -485,10 +490,11 @@ def test_those_who_waited_for_a_build_that_failed_do_not_try_again(
     assert sum(text.count(PREPARING) for text in told) == 1
 
 
-def test_a_caller_that_can_do_without_goes_on_after_one_line(plugin: PluginCopy, no_packages: dict[str, str]) -> None:
-    script = plugin.own_python_script(needs=["no_such_module"], optional=True)
+def test_a_caller_that_can_do_without_goes_on_after_one_line(uv_alone: PluginCopy, no_packages: dict[str, str]) -> None:
+    script = uv_alone.own_python_script(needs=["no_such_module"], optional=True)
     command = [base_python(), "-I", script]
-    first, second = (plugin.run_command(command, **no_packages) for _ in range(2))
+    no_pip = {**no_packages, "BACKLOG_PYTHON": str(uv_alone.path / "python3")}
+    first, second = (uv_alone.run_command(command, **no_pip) for _ in range(2))
     assert (first.exit_code, first.witnessed["prefix"]) == (0, first.witnessed["base"])
     assert [line.startswith(PREPARING) for line in first.stderr_lines] == [True, False]
     assert second.stderr_lines == first.stderr_lines[1:], "the failure is remembered for a while"

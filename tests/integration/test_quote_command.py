@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ def test_the_table_says_what_it_rests_on_and_how_good_such_quotes_were(lab: Lab)
     lines = shown.splitlines()
     assert lines[0].split() == ["ticket", "gate", "tier", "model", "P50", "P90", "basis"]
     assert lines[2].split()[0] == "BUG-1" and lines[2].endswith("priors")
-    assert "budget: $20.0000 a run, $2.0000 a ticket" in shown
+    assert "budget: $20.0000 a run, $2.0000 a ticket, $50.0000 a day, of which $0.0000 is spent" in shown
     assert "past quotes: none has ended yet" in shown
     assert "left out: FEAT-3: blocked" in shown
 
@@ -69,6 +71,16 @@ def test_a_ticket_that_will_not_fit_its_budget_is_warned_about(tmp_path: Path) -
     done = Lab.make(tmp_path / "repo", {"a.md": ticket_text("BUG-1")}, config).cli("quote")
     assert "warning: BUG-1: P50 $0." in done.stderr and "llmOps.budget.perTicketUsd ($0.0100)" in done.stderr
     assert "warning: all: P50 $0." in done.stderr and "llmOps.budget.perRunUsd ($0.0200)" in done.stderr
+
+
+def test_what_is_left_of_the_days_budget_is_warned_about_too(tmp_path: Path) -> None:
+    config = {**CONFIG, "llmOps": {**CONFIG["llmOps"], "budget": {"perDayUsd": 1.0}}}
+    lab = Lab.make(tmp_path / "repo", {"a.md": ticket_text("BUG-1")}, config)
+    store, now = lab.context().store, time.time()
+    store.record(replace(_receipt("old", "BUG-0", 5_000_000_000), key="last week", at=now - 7 * 86_400))
+    assert "perDayUsd" not in lab.cli("quote").stderr
+    store.record(replace(_receipt("old", "BUG-0", 999_000_000), at=now))
+    assert "is more than the $0.0010 that is left today of llmOps.budget.perDayUsd ($1.0000)" in lab.cli("quote").stderr
 
 
 def test_a_model_without_a_price_is_shown_as_unknown(tmp_path: Path) -> None:

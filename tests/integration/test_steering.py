@@ -15,7 +15,7 @@ from backlog_ops.run import closing
 from backlog_ops.run.requests import request
 from backlog_ops.run.steering import park_ticket, retry
 from backlog_ops.run.steps import Step
-from tests.support.hand_driven import QUICK, HandDriven, brief_of, several, worktree_of
+from tests.support.hand_driven import HandDriven, brief_of, several, worktree_of
 from tests.support.lab import APPROVED, REJECTED, Lab, ticket_text
 
 FOUND = {"severity": "high", "file": "src/readme.txt", "line": 1, "quote": "hello", "confidence": 90, "text": "says hi"}
@@ -218,11 +218,8 @@ def test_the_escalation_is_told_once_and_counted_once_however_often_a_ticket_is_
 
 
 def test_a_ticket_that_waited_for_its_wave_goes_back_to_it_and_what_needs_it_follows(tmp_path):
-    lab = Lab.make(
-        tmp_path / "repo",
-        {f"{name}.md": ticket_text(name, **after) for name, after in CHAIN.items()},
-        QUICK,
-    )
+    tickets = {f"{name}.md": ticket_text(name, **after) for name, after in CHAIN.items()}
+    lab = Lab.make(tmp_path / "repo", tickets)
     driven = HandDriven.begin(lab)
     park_ticket(driven.ctx, "T-2", "later")
     retry(driven.ctx, ["T-2"])

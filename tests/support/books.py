@@ -82,9 +82,11 @@ class Books:
         row = self.connection.execute("SELECT * FROM ledger WHERE key = ?", (key,)).fetchone()
         record(self.connection, correction(row, usage, cost, "known better", NOON))
 
-    def figures(self, since: str | None = None, now: float = NOON, **budget: Any) -> Figures:
+    def figures(
+        self, since: str | None = None, now: float = NOON, most_lines: int | None = None, **budget: Any
+    ) -> Figures:
         preset = load_preset()
         preset["llmOps"]["budget"].update(budget)
         llm = Settings.from_json(json.loads(json.dumps(preset))).llm_ops
-        asked = counting.Question("scratch", now, since, load_prices(), llm.models.by_tier, llm.budget)
+        asked = counting.Question("scratch", now, since, load_prices(), llm.models.by_tier, llm.budget, most_lines)
         return counting.count(self.connection, asked)

@@ -6,8 +6,8 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import mean
 
@@ -21,23 +21,32 @@ from tests.support.ollama_standin import OllamaStandin
 
 
 @dataclass(frozen=True)
+class ParentSession:
+    """A parent's own calls for a wave: of one ticket, and of three."""
+
+    alone: Conversation
+    of_three: Conversation
+    more_calls: int  # for a verdict of a reviewer that sends a ticket back
+
+    def at_work(self, tickets: int, escalations: int) -> Conversation:
+        wave = self.alone if tickets == 1 else self.of_three
+        return wave.with_calls(wave.calls + escalations * self.more_calls)
+
+    def with_more_set_up(self, tokens: int) -> ParentSession:
+        """Where its model is told more, or less."""
+        alone, three = (replace(wave, set_up=wave.set_up + tokens) for wave in (self.alone, self.of_three))
+        return ParentSession(alone, three, self.more_calls)
+
+
+@dataclass(frozen=True)
 class Measured:
     """Of one driver: what its agents and its parent session took, in the demo. Tokens: request bytes / 4."""
 
     implementer: Conversation
     reviewer: Conversation
-    parent_set_up: int = 0
-    parent_calls: int = 0
-    rounds: int = 0  # lists of agents that the parent started
-    growth_alone: int = 0  # of the parent's prompt, a call, in a wave of one ticket
-    growth_of_three: int = 0
+    parent: ParentSession | None = None
     safety_calls: int = 0
     safety_nanousd: int = 0
-
-    @property
-    def calls_a_round(self) -> float:
-        """Beside the last call, which says that all is done."""
-        return (self.parent_calls - 1) / self.rounds
 
 
 def measure(on: str) -> dict[str, Measured]:
@@ -47,13 +56,13 @@ def measure(on: str) -> dict[str, Measured]:
     found = {}
     with OllamaStandin(local_model) as ollama:
         for name, driver in (("headless", headless), ("terminal", terminal)):
-            with _silence(), driver(ollama) as stage:
+            with driver(ollama) as stage:
                 found[name] = _measured(stage, on)
     return found
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """For our own words and those of the processes that the drivers start; they stay where something goes wrong."""
     sys.stdout.flush()
     kept = os.dup(1)
@@ -75,22 +84,26 @@ def _silence() -> Iterator[None]:
 
 
 def _measured(stage: Stage, on: str) -> Measured:
+    found = Measured(*agents_of(call for call in stage.calls if call.tools))
+    return _with_parent(found, stage, on) if stage.parent_calls else found
+
+
+def agents_of(calls: Iterable[Req]) -> tuple[Conversation, Conversation]:
+    """(implementer, reviewer) as they were on average; a headless one is a session, others are sub-agents.
+
+    Raises SystemExit where there was none."""
     agents: dict[str, list[Req]] = {}
-    for call in stage.calls:
-        if call.tools:
-            agents.setdefault(call.agent_id or call.header("x-claude-code-session-id") or "", []).append(call)
+    for call in calls:
+        agents.setdefault(call.agent_id or call.header("x-claude-code-session-id") or "", []).append(call)
     roles = {
         with_bash: [a for a in agents.values() if ("Bash" in a[0].tools) is with_bash] for with_bash in (True, False)
     }
     if not all(roles.values()):
-        raise SystemExit("the demo's agents did not work")
-    implementer, reviewer = (_average(roles[with_bash]) for with_bash in (True, False))
-    if not stage.parent_calls:
-        return Measured(implementer, reviewer)
-    return _with_parent(stage, implementer, reviewer, on)
+        raise SystemExit("the agents did not work")
+    return average(roles[True]), average(roles[False])
 
 
-def _average(conversations: Sequence[Sequence[Req]]) -> Conversation:
+def average(conversations: Sequence[Sequence[Req]]) -> Conversation:
     grown = [b.set_up_tokens - a.set_up_tokens for calls in conversations for a, b in pairwise(calls)]
     return Conversation(
         calls=round(mean(len(calls) for calls in conversations)),
@@ -100,7 +113,7 @@ def _average(conversations: Sequence[Sequence[Req]]) -> Conversation:
     )
 
 
-def _with_parent(stage: Stage, implementer: Conversation, reviewer: Conversation, on: str) -> Measured:
+def _with_parent(found: Measured, stage: Stage, on: str) -> Measured:
     """The demo's first wave is three tickets, its second one ticket."""
     calls = list(stage.parent_calls)
     waves = {row["id"]: row["wave"] for row in stage.rows("SELECT id, wave FROM ticket")}
@@ -108,15 +121,16 @@ def _with_parent(stage: Stage, implementer: Conversation, reviewer: Conversation
     second = next((number for number, wave in lists if wave == 2), None)
     if second is None or not 0 < second < len(calls) - 1:
         raise SystemExit("the demo's second wave was not found among the parent's calls")
-    tokens = [call.set_up_tokens for call in calls]
-    return Measured(
-        implementer,
-        reviewer,
-        parent_set_up=tokens[0],
-        parent_calls=len(calls),
-        rounds=len(lists),
-        growth_of_three=round((tokens[second] - tokens[0]) / second),
-        growth_alone=round((tokens[-1] - tokens[second]) / (len(calls) - 1 - second)),
+    a_round = round((len(calls) - 1) / len(lists))  # the last call says that all is done
+    of_three, alone = average([calls[: second + 1]]), average([calls[second:]])
+    calls_a_wave = 2 * a_round + 1
+    return replace(
+        found,
+        parent=ParentSession(
+            replace(alone, calls=calls_a_wave, set_up=of_three.set_up),
+            of_three.with_calls(calls_a_wave),
+            more_calls=2 * a_round,
+        ),
         safety_calls=len(stage.safety_calls),
         safety_nanousd=sum(_billed(call, load_prices(), on) for call in stage.safety_calls),
     )

@@ -188,6 +188,12 @@ def test_a_file_that_was_cut_is_read_from_its_beginning(write):
     assert owners(of_parent(write(heard("p9", sign="r9"), said("m9", stop="end_turn")), mark)) == {"m9": "r9"}
 
 
+def test_a_file_that_was_written_anew_is_read_from_its_beginning(write):
+    mark = of_parent(write(heard("p1", sign="r1"), said("m1", stop="end_turn"))).mark
+    longer = [heard("p8", sign="r8"), said("m8"), heard(), said("m9", stop="end_turn")]
+    assert owners(of_parent(write(*longer), mark)) == {"m8": "r8", "m9": "r8"}
+
+
 def test_a_line_that_is_cut_is_left_for_the_next_time(write):
     lines = [heard("p1", sign="r1"), said("m1", stop="end_turn")]
     whole = as_bytes(lines)

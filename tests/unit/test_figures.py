@@ -160,6 +160,21 @@ def test_every_table_adds_up_to_the_ledger(tmp_path_factory, calls):
     books.connection.close()
 
 
+def test_many_older_runs_and_waves_become_one_line_each(books):
+    for number in range(5):
+        books.run(f"r{number}", f"T-{number}")
+        books.call(cost=10**number, run=f"r{number}", wave=1, ticket=f"T-{number}", gate="PLAN")
+    books.call(cost=7, source="llm_call")
+    figures = books.figures(most_lines=3)
+    assert [(part.name, part.amount.nanousd) for part in figures.by_run] == [
+        *(("3 older runs", 111), ("r3", 1_000), ("r4", 10_000), ("–", 7)),
+    ]
+    assert [(wave.run, wave.tickets) for wave in figures.by_wave] == [
+        *(("3 older waves", 3), ("r3", 1), ("r4", 1), ("–", 0)),
+    ]
+    assert set(sums(figures).values()) == {in_ledger(books)}
+
+
 def test_a_second_receipt_of_a_call_adds_nothing(books):
     books.call(cost=5, key="claude/msg_a")
     books.call(cost=5, key="claude/msg_a")

@@ -24,7 +24,7 @@ from tests.e2e.harness.rules import Scenario
 from tests.e2e.harness.run_claude import Lab
 from tests.e2e.harness.stub_anthropic import StubServer
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.1
 READY_SECONDS = 30.0
 WIDTH, HEIGHT = 160, 50
 # What the host prints where it waits for a person's yes.
@@ -110,6 +110,9 @@ class Terminal:
 def _skip_the_welcome(lab: Lab, folder: Path) -> None:
     """What a person has answered on an earlier day: the theme, the key, the trust in the folder."""
     trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True, "allowedTools": []}
+    # Nothing moves on the screen: nobody looks, and drawing it costs more than the rest.
+    (lab.home / ".claude").mkdir(exist_ok=True)
+    (lab.home / ".claude" / "settings.json").write_text('{"prefersReducedMotion": true}', encoding="utf-8")
     (lab.home / ".claude.json").write_text(
         json.dumps(
             {

@@ -17,6 +17,7 @@ from backlog_ops.domain.waves import plan_waves
 from backlog_ops.errors import EXIT_OK
 from backlog_ops.money.history import Calibration, calibration
 from backlog_ops.money.quote import Quote, TicketQuote, quote
+from backlog_ops.money.reservations import spent_since, start_of_day
 from backlog_ops.run.backlog import first_committed
 from backlog_ops.run.context import Context
 from backlog_ops.run.opening import select
@@ -29,7 +30,7 @@ def print_quote(args: argparse.Namespace) -> int:
     today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
     quoted, left_out = quote_of(ctx, args.ids, today)
     past = calibration(ctx.store.connection)
-    warnings = over_budget(quoted, ctx.settings.llm_ops.budget)
+    warnings = over_budget(quoted, ctx.settings.llm_ops.budget, spent_today(ctx))
     old = ctx.prices.warning(today)
     if args.format == "json":
         print(json.dumps(_as_json(ctx, quoted, left_out, past, warnings), ensure_ascii=False))
@@ -55,8 +56,13 @@ def quote_of(ctx: Context, ids: Sequence[str], today: str) -> tuple[Quote, dict[
     return quoted, {**selection.skipped, **{skip.id: skip.reason for skip in plan.skipped}}
 
 
-def over_budget(quoted: Quote, budget: Budget) -> list[str]:
-    """What will more likely than not end at a limit."""
+def spent_today(ctx: Context) -> int:
+    """Nano-dollars, by every run and call of this repository since midnight."""
+    return spent_since(ctx.store.connection, start_of_day(ctx.clock()))
+
+
+def over_budget(quoted: Quote, budget: Budget, spent: int) -> list[str]:
+    """What will more likely than not end at a limit; `spent`: nano-dollars today."""
     found = [
         f"{one.id}: P50 {dollars(one.expected.p50)} is more than llmOps.budget.perTicketUsd"
         f" ({dollars(budget.per_ticket_nanousd)}); it would be parked"
@@ -67,6 +73,12 @@ def over_budget(quoted: Quote, budget: Budget) -> list[str]:
         found.append(
             f"all: P50 {dollars(quoted.total.p50)} is more than llmOps.budget.perRunUsd"
             f" ({dollars(budget.per_run_nanousd)}); the run would end before all tickets are done"
+        )
+    left = max(0, budget.per_day_nanousd - spent)
+    if quoted.total.p50 > left:
+        found.append(
+            f"all: P50 {dollars(quoted.total.p50)} is more than the {dollars(left)} that is left today of"
+            f" llmOps.budget.perDayUsd ({dollars(budget.per_day_nanousd)}); the run would end before all are done"
         )
     return found
 
@@ -84,7 +96,8 @@ def as_text(ctx: Context, quoted: Quote, left_out: dict[str, str], past: Calibra
         table(COLUMNS, rows),
         "",
         f"all: P50 {dollars(quoted.total.p50)} · P90 {dollars(quoted.total.p90)}{unknown}"
-        f" (budget: {dollars(budget.per_run_nanousd)} a run, {dollars(budget.per_ticket_nanousd)} a ticket)",
+        f" (budget: {dollars(budget.per_run_nanousd)} a run, {dollars(budget.per_ticket_nanousd)} a ticket,"
+        f" {dollars(budget.per_day_nanousd)} a day, of which {dollars(spent_today(ctx))} is spent)",
         f"a parent session adds about {dollars(quoted.parent_wave)} a wave; `backlog-ops run` has none",
         f"prices of {ctx.prices.date}; priors stand for what you have no history of: docs/costs.md",
         calibration_line(past),
@@ -122,7 +135,12 @@ def _as_json(
         "around": _expected_json(quoted.around),
         "total": {**_expected_json(quoted.total), "unknown_tickets": quoted.unknown},
         "parent_wave_nanousd": quoted.parent_wave,
-        "budget": {"per_ticket_nanousd": budget.per_ticket_nanousd, "per_run_nanousd": budget.per_run_nanousd},
+        "budget": {
+            "per_ticket_nanousd": budget.per_ticket_nanousd,
+            "per_run_nanousd": budget.per_run_nanousd,
+            "per_day_nanousd": budget.per_day_nanousd,
+            "spent_today_nanousd": spent_today(ctx),
+        },
         "calibration": {
             "tickets": past.tickets,
             "within_p50": past.within_p50,

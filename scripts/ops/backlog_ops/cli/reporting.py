@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from backlog_ops.cli.opening import open_context
@@ -19,6 +20,7 @@ from backlog_ops.report.figures import Figures
 from backlog_ops.run.context import Context
 from backlog_ops.run.session_agents import settle
 
+_MOST_LINES = 200  # of runs and of waves, for people; machines get them all
 _DAYS_BACK = re.compile(r"(\d{1,6})d", re.ASCII)
 
 
@@ -27,11 +29,11 @@ def report(args: argparse.Namespace) -> int:
     since = _day(args.since, ctx.clock())
     if args.by == "call":
         return _calls(ctx, since, args.format, args.html)
-    figures = counting.count(ctx.store.connection, _question(ctx, since))
+    question = replace(_question(ctx, since), most_lines=_MOST_LINES if args.format == "text" else None)
+    figures = counting.count(ctx.store.connection, question)
     if args.html is not None:
         _write_page(figures, Path(args.html))
-    if args.format != "text":
-        _warn(figures.notes)
+    _warn(figures.notes)
     if args.format == "json":
         export.write_json(figures, args.by, sys.stdout)
     elif args.format == "csv":

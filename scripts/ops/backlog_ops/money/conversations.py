@@ -10,6 +10,7 @@ an owner from the first sign of it in its turn on, the answer with the sign incl
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from backlog_ops.domain.shapes import as_object, as_objects, as_text, parse_obje
 from backlog_ops.money.transcripts import LAST_WORDS, SYNTHETIC, Line, ModelCall, lines_of, seconds_of, with_line
 
 AGENT_TOOLS = frozenset({"Agent", "Task"})
+_LOOKED_BACK = 256  # bytes by which a file is known again
 
 Sign = Callable[[Mapping[str, Any], float], str]  # (line, Unix seconds at which its turn began) → owner or ""
 
@@ -28,6 +30,7 @@ class Mark:
     """How far a conversation is settled, and what the lines after that are read with."""
 
     done: int = 0  # bytes
+    seen: int = 0  # checksum of the last bytes before that; 0: not known
     asked_at: float = 0.0  # Unix seconds of the last thing that was said to the model
     owner: str = ""  # whose the turn is, by what was seen of it
     prompt: str = ""  # the host's id of the prompt that began the turn
@@ -39,6 +42,7 @@ class Mark:
         kept = parse_object(state) or {}
         return cls(
             done,
+            int(kept.get("seen") or 0),
             float(kept.get("asked_at") or 0.0),
             as_text(kept.get("owner")),
             as_text(kept.get("prompt")),
@@ -82,19 +86,25 @@ def read_on(path: Path, mark: Mark, owner: str = "", sign: Sign | None = None, f
     owner   of all its calls; for a main conversation `sign` tells
     final   nothing will be added: what is not settled by now is taken as it is
     """
-    if mark.done > _size(path):  # it was cut or written anew: receipts have keys, nothing is booked twice
+    if mark.seen and mark.seen != _checksum(path, mark.done):  # cut or written anew; no call counts twice
         mark = Mark()
     reader = _Reader(replace(mark, owner=owner or mark.owner), sign)
     for line in lines_of(path, mark.done):
         reader.take(line)
-    return reader.reading(final)
+    found = reader.reading(final)
+    return replace(found, mark=replace(found.mark, seen=_checksum(path, found.mark.done)))
 
 
-def _size(path: Path) -> int:
+def _checksum(path: Path, end: int) -> int:
+    """Of the bytes before `end`; 0 where there are none, or not so many."""
     try:
-        return path.stat().st_size
+        with open(path, "rb") as file:
+            start = max(0, end - _LOOKED_BACK)
+            file.seek(start)
+            content = file.read(end - start)
     except OSError:
         return 0
+    return zlib.crc32(content) if len(content) == end - start else 0
 
 
 class _Reader:

@@ -43,7 +43,7 @@ class Amount(NamedTuple):
 
 def sum_of(amounts: Iterable[Amount]) -> Amount:
     rows = tuple(amounts)
-    return rows[0] if len(rows) == 1 else Amount(*map(sum, zip(*rows, strict=True)))
+    return rows[0] if len(rows) == 1 else Amount(*map(sum, zip(*rows)))  # noqa: B905  # all are as long, and many
 
 
 class Profile(NamedTuple):
@@ -60,6 +60,15 @@ class Profile(NamedTuple):
     answered_model: str
     rule: str
     outcome: str
+
+
+class WaveSum(NamedTuple):
+    """ "" and 0: the rows name no run, or no wave."""
+
+    run: str
+    wave: int
+    amount: Amount
+    parent: Amount  # the parent's part of it
 
 
 class Fallback(NamedTuple):
@@ -84,16 +93,24 @@ def profiles(connection: sqlite3.Connection, since: str | None) -> list[tuple[Pr
     return [(Profile(*row[:11]), Amount(*row[11:])) for row in _sums(connection, columns, 11, since)]
 
 
-def by_wave(connection: sqlite3.Connection, since: str | None) -> list[tuple[str, int, bool, Amount]]:
-    """(run, wave, whether it is the parent's own, sum): "" and 0 where the rows name none."""
-    rows = _sums(connection, f"run, wave, {_OF_PARENT}", 3, since)
-    return [(run, wave, bool(of_parent), Amount(*sums)) for run, wave, of_parent, *sums in rows]
+def by_wave(connection: sqlite3.Connection, since: str | None) -> list[WaveSum]:
+    """All rows, in the order of runs and waves."""
+    parent = {(run, wave): Amount(*sums) for run, wave, *sums in _sums(connection, "run, wave", 2, since, _OF_PARENT)}
+    rows = _sums(connection, "run, wave", 2, since)
+    return [WaveSum(run, wave, Amount(*sums), parent.get((run, wave), Amount())) for run, wave, *sums in rows]
 
 
-def by_ticket(connection: sqlite3.Connection, since: str | None) -> Iterator[tuple[str, str, str, Amount]]:
-    """(run, ticket, gate, sum) of all rows that name a ticket."""
-    for run, ticket, gate, *sums in _sums(connection, "run, ticket, gate", 3, since, "ticket <> ''"):
-        yield run, ticket, gate, Amount(*sums)
+def by_ticket(connection: sqlite3.Connection, since: str | None) -> Iterator[tuple[str, str, Amount]]:
+    """(ticket, gate, sum) of all rows that name a ticket; a ticket's gate may come several times."""
+    period, values = ("AND day >= ?", (since,)) if since else ("", ())
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    for row in cursor.execute(
+        "SELECT ticket, gate, calls, nanousd, unknown, estimated, input, cache_write_5m, cache_write_1h, cache_read,"
+        f" output FROM tally WHERE ticket <> '' {period}",
+        values,
+    ):
+        yield row[0], row[1], Amount(*row[2:])
 
 
 def of_later_attempts(connection: sqlite3.Connection, since: str | None) -> dict[tuple[str, str, int], Amount]:
@@ -116,19 +133,18 @@ def fallbacks(connection: sqlite3.Connection, since: str | None) -> list[Fallbac
     from call to call.
     """
     period, values = ("AND at >= CAST(strftime('%s', ?) AS INTEGER)", (since,)) if since else ("", ())
+    connection.create_function("short_cause", 1, _short, deterministic=True)
     cursor = connection.cursor()
     cursor.row_factory = None
     rows = cursor.execute(
-        "SELECT coalesce(gate, ''), coalesce(answered_model, ''), fallback_cause, cost_nanousd, input, cache_write_5m,"
-        f" cache_write_1h, cache_read, output FROM ledger WHERE fallback_cause IS NOT NULL {period}",
+        "SELECT coalesce(gate, ''), coalesce(answered_model, ''), short_cause(fallback_cause), count(*),"
+        " coalesce(sum(cost_nanousd), 0), count(*) - count(cost_nanousd), 0, coalesce(sum(input), 0),"
+        " coalesce(sum(cache_write_5m), 0), coalesce(sum(cache_write_1h), 0), coalesce(sum(cache_read), 0),"
+        f" coalesce(sum(output), 0) FROM ledger WHERE fallback_cause IS NOT NULL {period} GROUP BY 1, 2, 3",
         values,
     )
-    found: dict[tuple[str, str, str], list[Amount]] = {}
-    for gate, model, cause, cost, *tokens in rows:
-        amount = Amount(1, cost or 0, cost is None, 0, *(count or 0 for count in tokens))
-        found.setdefault((gate, model, _short(cause)), []).append(amount)
-    summed = [Fallback(*key, sum_of(amounts)) for key, amounts in found.items()]
-    return sorted(summed, key=lambda each: (-each.amount.nanousd, each[:3]))
+    found = [Fallback(gate, model, cause, Amount(*sums)) for gate, model, cause, *sums in rows]
+    return sorted(found, key=lambda each: (-each.amount.nanousd, each[:3]))
 
 
 def _short(cause: str) -> str:

@@ -58,10 +58,17 @@ def subagents_in(folder: Path, since: float = 0.0) -> Iterator[SubAgent]:
     """Every sub-agent of a session that has begun, Workflow agents too; in no order, and without those that nobody
     touched since `since` (Unix seconds).
     """
-    for path in folder.rglob(f"agent-*{_META_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime >= since:
+    with contextlib.suppress(OSError):  # what may not be looked into is not there
+        for path in folder.rglob(f"agent-*{_META_SUFFIX}"):
+            if _touched(path) >= since:
                 yield subagent(path.parent, path.name[len("agent-") : -len(_META_SUFFIX)])
+
+
+def _touched(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return -1.0  # it is gone by now
 
 
 def subagent(folder: Path, agent_id: str) -> SubAgent:

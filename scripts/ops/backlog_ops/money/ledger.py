@@ -58,9 +58,7 @@ def record(connection: sqlite3.Connection, receipt: Receipt) -> bool:
 
 def record_all(connection: sqlite3.Connection, receipts: Iterable[Receipt]) -> int:
     """The same for many, in the order given; how many were new. Fastest inside one transaction."""
-    before = connection.total_changes
-    connection.executemany(_INSERT, map(_values, receipts))
-    return connection.total_changes - before
+    return max(0, connection.executemany(_INSERT, map(_values, receipts)).rowcount)
 
 
 def _values(receipt: Receipt) -> tuple[object, ...]:
@@ -182,7 +180,8 @@ def spent(connection: sqlite3.Connection, run: str, ticket: str | None = None) -
     """What a run, or one ticket of it, has cost so far."""
     clause, values = ("AND ticket = ?", (run, ticket)) if ticket is not None else ("", (run,))
     row = connection.execute(
-        f"SELECT coalesce(sum(cost_nanousd), 0), count(*) - count(cost_nanousd) FROM ledger WHERE run = ? {clause}",
-        values,
+        "SELECT coalesce(sum(cost_nanousd), 0), coalesce(sum(cost_nanousd IS NULL AND source <> ?), 0)"
+        f" FROM ledger WHERE run = ? {clause}",
+        (CORRECTION, *values),
     ).fetchone()
     return Spent(int(row[0]), int(row[1]))

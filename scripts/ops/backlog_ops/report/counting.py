@@ -5,15 +5,17 @@ from __future__ import annotations
 import sqlite3
 import time
 from calendar import timegm
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.host_models import is_same
 from backlog_ops.domain.pricing import PriceTable
 from backlog_ops.domain.settings import Budget
 from backlog_ops.money import cube
-from backlog_ops.money.cube import Amount, Profile, sum_of
+from backlog_ops.money.cube import Amount, Profile, WaveSum, sum_of
 from backlog_ops.money.ledger import spent
 from backlog_ops.report import outcomes
 from backlog_ops.report.baseline import savings
@@ -49,6 +51,7 @@ class Question:
     prices: PriceTable
     models: Mapping[Tier, str]
     budget: Budget
+    most_lines: int | None = None  # of runs and of waves; older ones become one line
 
     @property
     def today(self) -> str:
@@ -99,8 +102,8 @@ def _count(connection: sqlite3.Connection, asked: Question) -> Figures:
         elsewhere=_slices(elsewhere, lambda p: p.gate, _GATES),
         by_gate=_slices(profiles, lambda p: PARENT if p.of_parent else p.gate, _GATES),
         by_model=_slices(profiles, lambda p: p.answered_model),
-        by_wave=_waves(waves, known),
-        by_run=_runs(waves),
+        by_wave=_waves(waves, known, asked.most_lines),
+        by_run=_runs(waves, asked.most_lines),
         by_source=_slices(profiles, lambda p: p.source),
         answered=_answered(profiles, asked.prices),
         escalations=outcomes.escalations(tried, cube.of_later_attempts(connection, since)),
@@ -133,35 +136,45 @@ def _slices(
     return tuple(slices)
 
 
-def _waves(waves: Iterable[tuple[str, int, bool, Amount]], known: Iterable[Known]) -> tuple[WaveCost, ...]:
-    """In the order of runs and waves."""
-    counts: dict[tuple[str, int], int] = {}
-    for ticket in known:
-        place = (ticket.run, ticket.wave or 0)
-        counts[place] = counts.get(place, 0) + 1
-    found: dict[tuple[str, int], list[tuple[bool, Amount]]] = {}
-    for run, wave, of_parent, amount in waves:
-        found.setdefault((run, wave), []).append((of_parent, amount))
-    return tuple(
+def _waves(waves: Sequence[WaveSum], known: Iterable[Known], most: int | None) -> tuple[WaveCost, ...]:
+    """In the order of runs and waves; what was outside any run is last."""
+    counts = Counter((ticket.run, ticket.wave or 0) for ticket in known)
+    lines = [
         WaveCost(
-            run or NOBODY_SAYS,
-            wave or None,
-            counts.get((run, wave), 0) if wave else 0,
-            sum_of(amount for _, amount in parts),
-            sum_of(amount for of_parent, amount in parts if of_parent),
+            one.run or NOBODY_SAYS,
+            one.wave or None,
+            counts[one.run, one.wave] if one.wave else 0,
+            one.amount,
+            one.parent,
         )
-        for (run, wave), parts in sorted(found.items())
-    )
+        for one in sorted(waves, key=lambda one: (not one.run, one.run, one.wave))
+    ]
+    older, newer = _newest(lines, most)
+    if not older:
+        return tuple(lines)
+    tickets, amount = sum(line.tickets for line in older), sum_of(line.amount for line in older)
+    parent = sum_of(line.parent for line in older)
+    return (WaveCost(f"{len(older):,} older waves", None, tickets, amount, parent), *newer)
 
 
-def _runs(waves: Iterable[tuple[str, int, bool, Amount]]) -> tuple[Slice, ...]:
+def _runs(waves: Iterable[WaveSum], most: int | None) -> tuple[Slice, ...]:
     """In the order in which they began: their names are their times. What was outside any run is last."""
     found: dict[str, list[Amount]] = {}
-    for run, _, _, amount in waves:
-        found.setdefault(run, []).append(amount)
-    return tuple(
-        Slice(run or NOBODY_SAYS, sum_of(found[run])) for run in sorted(found, key=lambda run: (run == "", run))
-    )
+    for one in waves:
+        found.setdefault(one.run, []).append(one.amount)
+    order = sorted(found, key=lambda run: (not run, run))
+    older, newer = _newest([Slice(run or NOBODY_SAYS, sum_of(found[run])) for run in order], most)
+    folded = [Slice(f"{len(older):,} older runs", sum_of(part.amount for part in older))] if older else []
+    return (*folded, *newer)
+
+
+Line = TypeVar("Line")
+
+
+def _newest(lines: Sequence[Line], most: int | None) -> tuple[Sequence[Line], Sequence[Line]]:
+    """(older, newer) of lines that are in the order of time."""
+    place = 0 if most is None else max(0, len(lines) - most)
+    return lines[:place], lines[place:]
 
 
 def _answered(profiles: Profiles, prices: PriceTable) -> tuple[Answered, ...]:
@@ -182,10 +195,10 @@ def _as_asked(asked: str, answered: str, prices: PriceTable) -> bool | None:
     return is_same(prices.aliases.get(asked, asked), prices.aliases.get(answered, answered))
 
 
-def _acceptance(tickets: Iterable[TicketCost], waves: Iterable[tuple[str, int, bool, Amount]]) -> Acceptance:
+def _acceptance(tickets: Iterable[TicketCost], waves: Iterable[WaveSum]) -> Acceptance:
     """All that runs cost, and what was asked for a ticket outside any."""
     states = [ticket.state for ticket in tickets]
-    of_runs = [amount for run, _, _, amount in waves if run]
+    of_runs = [one.amount for one in waves if one.run]
     by_hand = [ticket.own for ticket in tickets if not ticket.runs]
     accepted, parked = states.count("done"), states.count("parked")
     unknown = states.count("")

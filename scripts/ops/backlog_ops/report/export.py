@@ -178,9 +178,9 @@ _PLAIN_LISTS = (
 
 
 def _plain(line: Any) -> dict[str, Any]:
-    """The fields of a dataclass; an amount as its attributes."""
+    """The fields of a line of a report; an amount as its attributes."""
     found: dict[str, Any] = {}
-    for name in line.__dataclass_fields__:
+    for name in getattr(line, "_fields", None) or line.__dataclass_fields__:
         value = getattr(line, name)
         if isinstance(value, Amount):
             found[name] = _amount(value)

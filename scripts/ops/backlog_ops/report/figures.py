@@ -8,6 +8,7 @@ Every ledger row of the period is in exactly one of `tickets` (by gate), `parent
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from backlog_ops.domain.attempts import LocalModelStats as LocalModelStats
 from backlog_ops.money.cube import Amount as Amount
@@ -15,8 +16,7 @@ from backlog_ops.money.cube import sum_of as sum_of
 from backlog_ops.money.ledger import Spent
 
 
-@dataclass(frozen=True)
-class Slice:
+class Slice(NamedTuple):
     """One gate, model, run or source, and what its calls cost together."""
 
     name: str  # "–": the rows do not say
@@ -191,8 +191,8 @@ class Figures:
     elsewhere: tuple[Slice, ...]  # rows of no ticket, by gate: WAVE_PLAN, SUMMARY, calls by hand
     by_gate: tuple[Slice, ...]  # the parent's calls as "parent"
     by_model: tuple[Slice, ...]  # the model that answered
-    by_wave: tuple[WaveCost, ...]
-    by_run: tuple[Slice, ...]
+    by_wave: tuple[WaveCost, ...]  # the newest last; many older ones may be one line
+    by_run: tuple[Slice, ...]  # the same
     by_source: tuple[Slice, ...]  # who made the call (docs/ledger.md)
     answered: tuple[Answered, ...]
     escalations: tuple[Escalation, ...]

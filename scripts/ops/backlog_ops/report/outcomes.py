@@ -79,7 +79,7 @@ def first_passes(
     """Of agent gates and of all gates together by the model that wrote; of text gates by the model that was asked."""
     tried: Counter[tuple[str, str]] = Counter()
     passed: Counter[tuple[str, str]] = Counter()
-    for gate, model, count, good in [*_judged(connection, since), *_implemented(connection, since)]:
+    for gate, model, count, good in _agent_gates(connection, since):
         tried[gate, model] += count
         passed[gate, model] += good
     for profile, amount in profiles:
@@ -102,33 +102,30 @@ _WROTE = """
 """
 
 
-def _judged(connection: sqlite3.Connection, since: str | None) -> list[tuple[Any, ...]]:
-    """(gate, model, first verdicts, those that passed)"""
-    return _rows(
-        connection,
-        f"{_WROTE} SELECT v.gate, coalesce(w.model, v.tier), count(*), sum(v.passed) FROM verdict AS v"
-        " JOIN ticket AS t ON t.run = v.run AND t.id = v.ticket"
-        " LEFT JOIN wrote AS w ON w.run = v.run AND w.ticket = v.ticket"
-        f" WHERE v.attempt = 1 AND {_FIRST} AND v.at >= {_SINCE} GROUP BY 1, 2",
-        since,
-    )
-
-
-def _implemented(connection: sqlite3.Connection, since: str | None) -> list[tuple[Any, ...]]:
-    """First attempts that have ended: those with work to judge, and those that were committed."""
+def _agent_gates(connection: sqlite3.Connection, since: str | None) -> Iterator[tuple[str, str, int, int]]:
+    """(gate, model, first tries, those that passed). Of IMPLEMENT and of all gates, first attempts that are over."""
     rows = _rows(
         connection,
-        f"{_WROTE} SELECT coalesce(w.model, a.tier), count(*), sum(EXISTS (SELECT 1 FROM verdict AS v"
+        f"{_WROTE} SELECT v.gate, coalesce(w.model, v.tier), count(*), sum(v.passed), 0 FROM verdict AS v"
+        " JOIN ticket AS t ON t.run = v.run AND t.id = v.ticket"
+        " LEFT JOIN wrote AS w ON w.run = v.run AND w.ticket = v.ticket"
+        f" WHERE v.attempt = 1 AND {_FIRST} AND v.at >= {_SINCE} GROUP BY 1, 2"
+        " UNION ALL SELECT NULL, coalesce(w.model, a.tier), count(*), sum(EXISTS (SELECT 1 FROM verdict AS v"
         " WHERE v.run = a.run AND v.ticket = a.ticket AND v.attempt = 1)), sum(t.step = 'done' AND t.attempt = 1)"
         " FROM (SELECT run, ticket, tier, max(number) FROM action WHERE gate = 'IMPLEMENT' AND attempt = 1"
         f" AND brief <> '' AND state = 'closed' AND created_at >= {_SINCE} GROUP BY 1, 2) AS a"
         " JOIN ticket AS t ON t.run = a.run AND t.id = a.ticket"
         " LEFT JOIN wrote AS w ON w.run = a.run AND w.ticket = a.ticket"
-        f" WHERE {_FIRST} AND (t.step IN ('done', 'parked') OR t.attempt > 1) GROUP BY 1",
+        f" WHERE {_FIRST} AND (t.step IN ('done', 'parked') OR t.attempt > 1) GROUP BY 1, 2",
+        since,
         since,
     )
-    work = [(Gate.IMPLEMENT.value, model, count, judged) for model, count, judged, _ in rows]
-    return work + [(ALL_GATES, model, count, committed) for model, count, _, committed in rows]
+    for gate, model, tried, passed, committed in rows:
+        if gate is not None:
+            yield gate, model, tried, passed
+            continue
+        yield Gate.IMPLEMENT.value, model, tried, passed  # there was work to judge
+        yield ALL_GATES, model, tried, committed
 
 
 def _rows(connection: sqlite3.Connection, sql: str, *values: object) -> list[tuple[Any, ...]]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from backlog_ops.domain.text import one_line
 from backlog_ops.report.figures import PARENT_SHARE, Amount, Figures, Slice, TicketCost, WaveCost, sum_of
 from backlog_ops.report.page_parts import (
     LONG,
+    LONGEST_NAME,
     NOTHING,
     Cell,
     Chart,
@@ -25,12 +27,14 @@ from backlog_ops.report.page_parts import (
     percent,
     rows_of,
     text,
+    tokens,
     usd,
 )
 
 MOST_TICKETS = 2_000  # on the page; the exports have them all
 PARENT = "parent"
 STATE_MARKS = {"done": "good", "parked": "bad"}
+TOKENS = "Read and written are tokens; cached is how many of those read came from a cache."
 UNATTRIBUTED = (
     "Unattributed is what the host's own count of a session has beyond its transcripts. It is in no sum of this page."
 )
@@ -47,7 +51,9 @@ def _tickets(figures: Figures) -> Section:
     shown, more, rest = figures.dearest(MOST_TICKETS)
     gates = _gate_names(figures)
     by_ticket = [{part.name: part.amount for part in ticket.gates} for ticket in shown]
-    series = [Series(gate, dollars(_nanousd(costs, gate) for costs in by_ticket)) for gate in gates]
+    series = [
+        Series(one_line(gate, LONGEST_NAME), dollars(_nanousd(costs, gate) for costs in by_ticket)) for gate in gates
+    ]
     series.append(Series(PARENT, dollars(ticket.shared_nanousd for ticket in shown)))
     chart = Chart(
         "Cost of each ticket, by gate",
@@ -118,13 +124,15 @@ def _slice_section(
         colors=colors,
     )
     table = slice_table(title, kind, slices, total)
-    return Section(section, title, f"{kind}s", charts=(chart,) if slices else (), tables=(table,), is_half=True)
+    return Section(
+        section, title, f"{kind}s", (TOKENS,), charts=(chart,) if slices else (), tables=(table,), is_half=True
+    )
 
 
 def slice_table(caption: str, kind: str, slices: Sequence[Slice], total: Amount) -> Table:
     return Table(
         caption,
-        columns(kind, "*Cost", "*Share", "*Calls", "*Tokens read", "*Cached", "*Written"),
+        columns(kind, "*Cost", "*Share", "*Calls", "*Read", "*Cached", "*Written"),
         tuple(_slice_row(text(part.name), part.amount, total) for part in slices),
         _slice_row(Cell("All"), sum_of(part.amount for part in slices), total),
         is_long=len(slices) > LONG,
@@ -137,9 +145,9 @@ def _slice_row(name: Cell, amount: Amount, total: Amount) -> tuple[Cell, ...]:
         cost(amount),
         percent(amount.nanousd, total.nanousd),
         number(amount.calls),
-        number(amount.usage.prompt),
+        tokens(amount.usage.prompt),
         percent(amount.cache_read, amount.usage.prompt),
-        number(amount.output),
+        tokens(amount.output),
     )
 
 
@@ -198,5 +206,5 @@ def source_section(figures: Figures) -> Section:
         known = sum(part.nanousd or 0 for part in figures.unattributed)
         foot = (Cell("All that is known"), money(known))
         tables.append(Table("Unattributed", columns("Session", "*Cost"), rows, foot, is_long=len(rows) > LONG))
-    words = (UNATTRIBUTED,) if figures.unattributed else ()
+    words = (TOKENS, UNATTRIBUTED) if figures.unattributed else (TOKENS,)
     return Section("sources", "Where the numbers come from", "Sources", words, tables=tuple(tables))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from backlog_ops.report.figures import Amount, Answered, Figures, TicketCost, Yield, sum_of
+from backlog_ops.domain.text import one_line
+from backlog_ops.report.figures import Amount, Answered, Figures, SavingsLine, TicketCost, Yield, sum_of
 from backlog_ops.report.page_parts import (
     LONG,
+    LONGEST_TEXT,
     NOTHING,
     Cell,
     Chart,
@@ -28,6 +30,7 @@ from backlog_ops.report.page_parts import (
     rows_of,
     share,
     text,
+    tokens,
     usd,
 )
 
@@ -55,7 +58,11 @@ def tiles(figures: Figures) -> tuple[Tile, ...]:
             NOTHING if saved is None else large_usd(abs(saved)),
             "a computation, nothing measured: see Savings",
         ),
-        Tile("Model calls", f"{figures.total.calls:,}", f"{usage.prompt:,} tokens read, {usage.output:,} written"),
+        Tile(
+            "Model calls",
+            f"{figures.total.calls:,}",
+            f"{tokens(usage.prompt).text} tokens read, {tokens(usage.output).text} written",
+        ),
     )
 
 
@@ -73,8 +80,8 @@ def _first_passes(figures: Figures) -> tuple[int, int]:
 def outcome_sections(figures: Figures) -> tuple[Section, ...]:
     return (
         _accepted(figures),
-        _savings(figures),
         _yields(figures),
+        _savings(figures),
         _answered(figures),
         _escalations(figures),
         _fallbacks(figures),
@@ -139,45 +146,39 @@ def _each(figures: Figures) -> tuple[str, ...]:
 
 def _savings(figures: Figures) -> Section:
     savings = figures.savings
-    lines = savings.lines
-    other, saved = savings.counterfactual_nanousd, savings.saved_nanousd
-    chart = Chart(
-        "Actual cost, and the same tokens on the baseline routing",
-        "usd",
-        names(f"{line.gate} ({line.tier})" for line in lines),
-        (
-            Series(
-                "actual",
-                dollars(line.actual.nanousd for line in lines),
-                tuple(end_of_bar(line.actual) for line in lines),
-            ),
-            Series(
-                "baseline",
-                dollars(line.counterfactual_nanousd or 0 for line in lines),
-                tuple(usd(line.counterfactual_nanousd) for line in lines),
-            ),
-        ),
-        stacked=False,
-    )
-    rows = rows_of(
-        (
-            text(line.gate),
-            text(line.model, line.tier),
-            number(line.actual.calls),
-            cost(line.actual),
-            money(line.counterfactual_nanousd),
-        )
-        for line in lines
-    )
-    foot = (Cell("All"), *blank(1), number(savings.actual.calls), cost(savings.actual), money(other))
-    heads = columns("Gate", "Baseline model", "*Calls", "*Actual", "*Baseline")
-    table = Table("Actual against baseline", heads, rows, foot, is_long=len(rows) > LONG)
+    saved = savings.saved_nanousd
     if saved is None:
         words = "A difference cannot be given: a cost or a price is not known, or there is nothing to compare."
     else:
         words = f"Computed difference: {usd(abs(saved))} {'less' if saved >= 0 else 'more'} than the baseline."
-    charts = (chart,) if lines else ()
-    return Section("savings", "Savings", "Savings", (words,), savings.assumption, charts, (table,), is_half=True)
+    rows = rows_of(_savings_row(line) for line in savings.lines)
+    sums = (number(savings.actual.calls), cost(savings.actual), money(savings.counterfactual_nanousd))
+    heads = columns("Gate", "Baseline model", "*Calls", "*Actual", "*Baseline")
+    table = Table("Actual against baseline", heads, rows, (Cell("All"), *blank(1), *sums))
+    charts = (_savings_chart(savings.lines),) if rows else ()
+    assumption = one_line(savings.assumption, LONGEST_TEXT)
+    return Section("savings", "Savings", "Savings", (words,), assumption, charts, (table,))
+
+
+def _savings_row(line: SavingsLine) -> tuple[Cell, ...]:
+    model = text(line.model, line.tier)
+    baseline = money(line.counterfactual_nanousd)
+    return (text(line.gate), model, number(line.actual.calls), cost(line.actual), baseline)
+
+
+def _savings_chart(lines: Sequence[SavingsLine]) -> Chart:
+    actual = dollars(line.actual.nanousd for line in lines)
+    baseline = dollars(line.counterfactual_nanousd or 0 for line in lines)
+    return Chart(
+        "Actual cost, and the same tokens on the baseline routing",
+        "usd",
+        names(f"{line.gate} ({line.tier})" for line in lines),
+        (
+            Series("actual", actual, tuple(end_of_bar(line.actual) for line in lines)),
+            Series("baseline", baseline, tuple(usd(line.counterfactual_nanousd) for line in lines)),
+        ),
+        stacked=False,
+    )
 
 
 def _yields(figures: Figures) -> Section:
@@ -299,7 +300,7 @@ def _local_models(figures: Figures) -> Section:
 def _budget(figures: Figures) -> Section:
     uses = figures.budget
     if not uses:
-        return Section("budget", "Budget", "Budget", ("No limit applies to this period.",), is_half=True)
+        return Section("budget", "Budget", "Budget", ("No limit applies to this period.",))
     chart = Chart(
         "Used of each limit",
         "percent",
@@ -323,4 +324,4 @@ def _budget(figures: Figures) -> Section:
     )
     heads = columns("Limit of", "State", "*Used", "*Spent", "*Limit")
     table = Table("Budget", heads, rows, is_long=len(rows) > LONG)
-    return Section("budget", "Budget", "Budget", charts=(chart,), tables=(table,), is_half=True)
+    return Section("budget", "Budget", "Budget", charts=(chart,), tables=(table,))

@@ -12,7 +12,7 @@ NOTHING = "–"
 FIRST_ROWS = 100  # of a long table: laying out a thousand takes a second
 LONG = 20  # a table of more rows scrolls by itself
 LONGEST_NAME = 60
-LONGEST_TEXT = 300
+LONGEST_TEXT = 600
 TINY_NANOUSD = 50_000  # rounds to $0.0000, and is not nothing
 
 
@@ -120,6 +120,11 @@ def number(value: int | None) -> Cell:
     return Cell(NOTHING) if value is None else Cell(f"{value:,}", value=value)
 
 
+def tokens(value: int) -> Cell:
+    """Millions with one digit: columns of nine digits leave no room for the others."""
+    return Cell(f"{value / 1e6:,.1f} M" if abs(value) >= 1_000_000 else f"{value:,}", value=value)
+
+
 def percent(part: float, whole: float) -> Cell:
     return Cell(share(part, whole), value=part / whole if whole > 0 else None)
 
@@ -155,7 +160,7 @@ def names(texts: Iterable[str]) -> tuple[str, ...]:
 
 def columns(*names: str) -> tuple[Column, ...]:
     """A name that starts with a star is of a column of numbers."""
-    return tuple(Column(name.lstrip("*"), name.startswith("*")) for name in names)
+    return tuple(Column(one_line(name.lstrip("*"), LONGEST_NAME), name.startswith("*")) for name in names)
 
 
 def blank(many: int) -> tuple[Cell, ...]:

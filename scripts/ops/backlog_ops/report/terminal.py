@@ -75,8 +75,6 @@ def _printing(file: TextIO) -> Iterator[Console]:
 def _print_summary(console: Console, figures: Figures) -> None:
     period = "all calls" if figures.since is None else f"since {time.strftime('%Y-%m-%d', time.gmtime(figures.since))}"
     _say(console, f"{figures.project} · {period} · prices of {figures.price_date}", "bold")
-    for note in figures.notes:
-        _say(console, f"! {note}", "yellow")
     if figures.is_empty:
         _say(console, "No model call is in the ledger for this period: there is nothing to add up.")
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from backlog_ops.domain.gates import Gate
-from backlog_ops.money.cube import Amount, sum_of
+from backlog_ops.money.cube import Amount, WaveSum, sum_of
 from backlog_ops.report.figures import Slice, TicketCost
 
 _PLACE = {gate.value: number for number, gate in enumerate(Gate)}
@@ -43,9 +44,7 @@ def known_tickets(connection: sqlite3.Connection, since: str | None) -> list[Kno
     return [Known(*row) for row in rows]
 
 
-def parent_shares(
-    known: Iterable[Known], waves: Iterable[tuple[str, int, bool, Amount]]
-) -> Mapping[tuple[str, str], int]:
+def parent_shares(known: Iterable[Known], waves: Iterable[WaveSum]) -> Mapping[tuple[str, str], int]:
     """(run, ticket) → nano-dollars: figures.PARENT_SHARE. To the nano-dollar: the first tickets bear the remainder."""
     of_wave: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
     of_run: defaultdict[str, list[str]] = defaultdict(list)
@@ -53,28 +52,30 @@ def parent_shares(
         of_wave[ticket.run, ticket.wave or 0].append(ticket.id)
         of_run[ticket.run].append(ticket.id)
     shares: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for run, wave, of_parent, amount in waves:
+    for run, wave, _, parent in waves:
         tickets = (of_wave.get((run, wave)) if wave else None) or of_run.get(run, [])
-        if not of_parent or not tickets:
+        if not parent.nanousd or not tickets:
             continue
-        each, left = divmod(amount.nanousd, len(tickets))
+        each, left = divmod(parent.nanousd, len(tickets))
         for number, ticket_id in enumerate(tickets):
             shares[run, ticket_id] += each + (number < left)
     return shares
 
 
 def ticket_costs(
-    rows: Iterable[tuple[str, str, str, Amount]],
+    rows: Iterable[tuple[str, str, Amount]],
     known: Sequence[Known],
     shares: Mapping[tuple[str, str], int],
 ) -> tuple[TicketCost, ...]:
-    """One of each ticket id, the dearest first. `rows`: run, ticket, gate and what they cost."""
+    """One of each ticket id, the dearest first. `rows`: ticket, gate and what they cost."""
     runs: defaultdict[str, list[Known]] = defaultdict(list)
     for ticket in known:
         runs[ticket.id].append(ticket)
-    costs: defaultdict[str, dict[str, Amount]] = defaultdict(dict)
-    for _run, ticket_id, gate, amount in rows:
-        gates = costs[ticket_id]
+    costs: dict[str, dict[str, Amount]] = {}
+    gates, of_ticket = dict[str, Amount](), ""
+    for ticket_id, gate, amount in rows:
+        if ticket_id != of_ticket:  # rows of a ticket come together, mostly
+            gates, of_ticket = costs.setdefault(ticket_id, {}), ticket_id
         gates[gate] = gates[gate] + amount if gate in gates else amount
     found = [
         _ticket(ticket_id, runs.get(ticket_id, []), costs.get(ticket_id, {}), shares) for ticket_id in costs | runs
@@ -87,7 +88,6 @@ def _ticket(
     ticket_id: str, runs: Sequence[Known], gates: Mapping[str, Amount], shares: Mapping[tuple[str, str], int]
 ) -> TicketCost:
     last = runs[-1] if runs else None
-    ordered = sorted(gates, key=lambda gate: (_PLACE.get(gate, len(_PLACE)), gate))
     return TicketCost(
         id=ticket_id,
         title=last.title if last else "",
@@ -96,7 +96,12 @@ def _ticket(
         runs=tuple(ticket.run for ticket in runs),
         wave=last.wave if last else None,
         attempts=sum(ticket.attempts for ticket in runs),
-        gates=tuple(Slice(gate or "–", gates[gate]) for gate in ordered),
+        gates=tuple(Slice(gate or "–", gates[gate]) for gate in _in_order(tuple(gates))),
         own=sum_of(gates.values()),
         shared_nanousd=sum(shares.get((ticket.run, ticket_id), 0) for ticket in runs),
     )
+
+
+@functools.cache
+def _in_order(gates: tuple[str, ...]) -> list[str]:
+    return sorted(gates, key=lambda gate: (_PLACE.get(gate, len(_PLACE)), gate))

@@ -83,8 +83,7 @@ def identified(store: Store, agent: SessionAgent) -> SessionAgent:
     """With the id that the host gave it, as soon as its files tell."""
     if agent.agent_id is not None:
         return agent
-    folder = Path(agent.transcripts)
-    for found in subagents_in(folder, agent.started_at - CLOCK_SLACK_SECONDS) if folder.is_dir() else ():
+    for found in subagents_in(Path(agent.transcripts), agent.started_at - CLOCK_SLACK_SECONDS):
         if found.tool_use_id == agent.tool_use_id:
             return note_host(store, agent, found.agent_id, None)
     return agent

@@ -57,7 +57,7 @@ def _book_agent(ctx: Context, agent: SessionAgent) -> None:
     if agent.booked and size <= agent.booked:
         return  # one that was asked to go on after its end has grown
     last_sign = max(touched, agent.ended_at or 0.0)
-    over = agent.ended_at is not None and ctx.clock() - last_sign >= GIVE_UP_SECONDS
+    over = agent.ended_at is not None and _is_over(ctx, last_sign)
     ended = False
     if agent.transcript is not None:
         mark = session_rows.mark(ctx.store, agent.transcript)
@@ -79,6 +79,11 @@ def size_and_time(transcript: Path | None) -> tuple[int, float]:
     except OSError:
         found = None
     return (found.st_size, found.st_mtime) if found else (0, 0.0)
+
+
+def _is_over(ctx: Context, last_sign: float) -> bool:
+    """Whether an answer that is not complete by now never will be."""
+    return ctx.clock() - last_sign >= GIVE_UP_SECONDS
 
 
 def _agents_receipt(ctx: Context, agent: SessionAgent, action: Action, wave: int | None, call: ModelCall) -> Receipt:
@@ -147,7 +152,7 @@ class _Signs:
 
     ctx: Context
     agents: Mapping[str, str]
-    runs: tuple[tuple[str, float, float | None], ...]  # (id, Unix seconds of its begin and of its end), newest first
+    runs: tuple[tuple[str, float, float | None], ...]  # (id, Unix seconds of its begin and of its end), oldest first
 
     def __call__(self, line: Mapping[str, Any], turn_at: float) -> str:
         content = as_object(line.get("message")).get("content")
@@ -182,10 +187,10 @@ def _conversations(ctx: Context) -> dict[str, Path]:
 
 
 def _book_parent(ctx: Context, session: str, path: Path) -> None:
-    mark = session_rows.mark(ctx.store, path)
-    if size_and_time(path)[0] != mark.done:
+    mark, (size, touched) = session_rows.mark(ctx.store, path), size_and_time(path)
+    if size != mark.done:
         signs = _Signs(ctx, agent_rows.runs_of_session(ctx.store, session), session_rows.runs(ctx.store))
-        reading = read_on(path, mark, sign=signs)
+        reading = read_on(path, mark, sign=signs, final=_is_over(ctx, touched))
         if reading.mark != mark or reading.calls:
             receipts = [_parents_receipt(ctx, owned, session) for owned in reading.calls]
             _keep(ctx, path, session, None, reading, receipts)
@@ -203,15 +208,13 @@ def _parents_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str
 def _book_helpers(ctx: Context, session: str, conversation: Path) -> None:
     """Sub-agents without a marker that were started for a run: by its parent, or by one of its own sub-agents."""
     started = session_rows.unseen_calls(ctx.store)
-    folder = conversation.with_suffix("") / "subagents"
-    if not started or not folder.is_dir():
-        return
-    for found in subagents_in(folder):
+    for found in subagents_in(conversation.with_suffix("") / "subagents") if started else ():
         owner = started.get(found.tool_use_id)
         if owner is None:
             continue
         mark = session_rows.mark(ctx.store, found.transcript)
-        reading = read_on(found.transcript, mark, owner=owner, final=found.finished is True)
+        over = found.finished is True or _is_over(ctx, size_and_time(found.transcript)[1])
+        reading = read_on(found.transcript, mark, owner=owner, final=over)
         if reading.mark != mark:
             receipts = [_helpers_receipt(ctx, owned, session, found.agent_id) for owned in reading.calls]
             _keep(ctx, found.transcript, session, found.agent_id, reading, receipts)

@@ -55,8 +55,8 @@ def _beside(subagents: Path) -> Path:
 
 
 def runs(store: Store) -> tuple[tuple[str, float, float | None], ...]:
-    """(id, begin, end) of every run, newest first."""
-    rows = store.rows("SELECT id, created_at, ended_at FROM run ORDER BY created_at DESC")
+    """(id, begin, end) of every run, oldest first."""
+    rows = store.rows("SELECT id, created_at, ended_at FROM run ORDER BY created_at")
     return tuple((row["id"], row["created_at"], row["ended_at"]) for row in rows)
 
 

@@ -214,6 +214,8 @@ MIGRATIONS = (
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
     CREATE TRIGGER ledger_is_not_shortened BEFORE DELETE ON ledger
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+    CREATE TRIGGER ledger_is_not_replaced BEFORE INSERT ON ledger  -- REPLACE deletes without the trigger above
+        WHEN EXISTS (SELECT 1 FROM ledger WHERE key = new.key) BEGIN SELECT RAISE(IGNORE); END;
     CREATE INDEX ledger_by_time ON ledger (at, cost_nanousd);
     CREATE INDEX ledger_fallbacks ON ledger (at) WHERE fallback_cause IS NOT NULL;
 
@@ -241,7 +243,7 @@ MIGRATIONS = (
         cache_write_1h   INTEGER NOT NULL,
         cache_read       INTEGER NOT NULL,
         output           INTEGER NOT NULL,
-        PRIMARY KEY (run, ticket, gate, wave, attempt, source, asked_tier, asked_model, provider, answered_model,
+        PRIMARY KEY (run, wave, ticket, gate, attempt, source, asked_tier, asked_model, provider, answered_model,
                      escalation_rule, outcome, day)
     ) WITHOUT ROWID;
     CREATE TRIGGER ledger_is_tallied AFTER INSERT ON ledger BEGIN
