@@ -64,7 +64,8 @@ def skill(claude_bin: Path, prepared_cache: Path, tmp_path_factory: pytest.TempP
                 "whose": [
                     list(row)
                     for row in lab.rows(
-                        "SELECT DISTINCT source, ticket, gate, attempt, answered_model FROM ledger WHERE agent IS NOT NULL"
+                        "SELECT DISTINCT source, ticket, gate, attempt, answered_model FROM ledger"
+                        " WHERE agent IS NOT NULL"
                     )
                 ],
                 "readings": [read_all_again(lab) for _ in range(3)],
