@@ -30,6 +30,7 @@ from tests.support.session_books import (
 Found = dict[str, Any]
 NO_SPIKES = {"budget": {"spikeFactor": 0}}  # set-up is most of what these small agents cost
 OUTPUT, NANOUSD = 4, 5  # where they stand in a sum of calls
+WHOSE = "SELECT DISTINCT source, ticket, gate, attempt, answered_model FROM ledger WHERE agent IS NOT NULL"
 DEARER = "claude-sonnet-5"  # on 2.1.197
 
 

@@ -30,13 +30,8 @@ def find_chromium() -> str | None:
 
 @contextmanager
 def chromium(program: str) -> Iterator[Browser]:
-    # The sandbox refuses to run as root, and a container's shared memory is small.
-    arguments = [
-        "--disable-dev-shm-usage",
-        "--disable-gpu",
-        "--disable-software-rasterizer",
-        *(["--no-sandbox"] if os.geteuid() == 0 else []),
-    ]
+    # The sandbox refuses to run as root, a container's shared memory is small, and no graphics card is to be imitated.
+    arguments = ["--disable-dev-shm-usage", "--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=arguments)
         try:

@@ -63,7 +63,8 @@ def booked(stage: Stage, parents: bool = False) -> dict[str, Bill]:
     """
     rows = stage.rows(
         "SELECT answered_model, input, cache_write_5m, cache_write_1h, cache_read, output, cost_nanousd "
-        f"FROM ledger WHERE provider != 'ollama' AND answered_model IS NOT NULL AND (source = 'parent') = {int(parents)}"
+        "FROM ledger WHERE provider != 'ollama' AND answered_model IS NOT NULL "
+        f"AND (source = 'parent') = {int(parents)}"
     )
     bills: dict[str, Bill] = {}
     for model, *numbers in rows:
