@@ -63,24 +63,24 @@ def measure(on: str) -> dict[str, Measured]:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """For our own words and those of the processes that the drivers start; they stay where something goes wrong."""
+    """For our own words and those of the processes that are started; they are told where something goes wrong."""
     sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        with tempfile.TemporaryFile() as log:
-            os.dup2(log.fileno(), 1)
-            try:
-                yield
-                sys.stdout.flush()
-            except BaseException:
-                sys.stdout.flush()
-                log.seek(0)
-                os.write(2, log.read())
-                raise
-            finally:
-                os.dup2(kept, 1)
-    finally:
-        os.close(kept)
+    kept = {number: os.dup(number) for number in (1, 2)}
+    with tempfile.TemporaryFile() as log:
+        try:
+            for number in kept:
+                os.dup2(log.fileno(), number)
+            yield
+        except BaseException:
+            sys.stdout.flush()
+            log.seek(0)
+            os.write(kept[2], log.read())
+            raise
+        finally:
+            sys.stdout.flush()
+            for number, copy in kept.items():
+                os.dup2(copy, number)
+                os.close(copy)
 
 
 def _measured(stage: Stage, on: str) -> Measured:

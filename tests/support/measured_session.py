@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tests.e2e.harness.agents import Job, approve, verdict, write
+from tests.e2e.harness.agents import Job, Models, approve, verdict, write
 from tests.e2e.harness.backlog_lab import BacklogLab
 from tests.e2e.harness.parent_session import SKILL, Parent, ended_well, failing, gates, hand_in, models
 from tests.e2e.harness.reply import Answer, tool
 from tests.e2e.harness.request import Req
-from tests.e2e.harness.rules import Scenario
 from tests.e2e.harness.run_claude import ROOT
 from tests.support.lab import ticket_text
 from tests.support.measured_demo import Measured, ParentSession, agents_of, average
@@ -63,11 +62,13 @@ def measure_sessions() -> Sessions:
 
 
 def _without_auto_mode(session: _Session, foreground: ParentSession, more_for_haiku: int) -> Measured:
-    """One ticket was measured; of three, a list takes as many calls and grows as much as it does in the foreground."""
+    """One ticket was measured; with three, a list takes as many calls, and tokens as in the foreground."""
     alone = average([session.parent])
     alone = replace(alone, set_up=alone.set_up - more_for_haiku)
     lists = (foreground.of_three.calls - 1) / (alone.calls - 1)
-    three = replace(alone, growth=round(foreground.of_three.growth * lists), output=foreground.of_three.output)
+    three = replace(
+        alone, growth=round(foreground.of_three.growth * lists), output=round(foreground.of_three.output * lists)
+    )
     return Measured(*agents_of(session.agents), ParentSession(alone, three, more_calls=alone.calls - 1))
 
 
@@ -86,31 +87,33 @@ def _plain(number: int) -> Mapping[str, str]:
     return {name: ticket_text(name) for name in (f"T-{n}" for n in range(1, number + 1))}
 
 
-def _foreground(model: str, tickets: Mapping[str, str], agents: Scenario | None = None) -> _Session:
-    parent = Parent(agents or models())
-    with _lab(parent, tickets) as lab:
+def _foreground(model: str, tickets: Mapping[str, str], agents: Models | None = None) -> _Session:
+    agents = agents or models()
+    parent = Parent(agents)
+    with _lab(agents, tickets) as lab:
         run = lab.session(SKILL, "--model", model, scenario=parent)
         ended_well(run)
-        return _session(lab, parent, run.calls, len(tickets))
+        return _session(lab, parent, agents, run.calls, len(tickets))
 
 
 def _terminal(model: str, *arguments: str) -> _Session:
-    parent = Parent(models())
-    with _lab(parent, _plain(1)) as lab, lab.terminal(parent, "--model", model, *arguments) as terminal:
+    agents = models()
+    parent = Parent(agents)
+    with _lab(agents, _plain(1)) as lab, lab.terminal(parent, "--model", model, *arguments) as terminal:
         terminal.type(SKILL)
         terminal.wait_until(lambda: terminal.shows("● Done: "))
         assert not terminal.questions, terminal.questions[0]
-        return _session(lab, parent, terminal.calls, 1)
+        return _session(lab, parent, agents, terminal.calls, 1)
 
 
-def _lab(parent: Parent, tickets: Mapping[str, str]) -> BacklogLab:
-    return BacklogLab(parent.models, tickets, cache=CACHE, plugin_dirs=[ROOT])
+def _lab(agents: Models, tickets: Mapping[str, str]) -> BacklogLab:
+    return BacklogLab(agents, tickets, cache=CACHE, plugin_dirs=[ROOT])
 
 
-def _session(lab: BacklogLab, parent: Parent, calls: Sequence[Req], tickets: int) -> _Session:
+def _session(lab: BacklogLab, parent: Parent, agents: Models, calls: Sequence[Req], tickets: int) -> _Session:
     if len(lab.commits()) != tickets:
         raise SystemExit(f"{len(lab.commits())} commits of {tickets} tickets")
-    return _Session(parent.calls, [call for call in calls if call.agent_id], gates(parent.models.jobs_from_start()))
+    return _Session(parent.calls, [call for call in calls if call.agent_id], gates(agents.jobs_from_start()))
 
 
 # -- a ticket that its reviewer sends back once
