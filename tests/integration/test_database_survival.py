@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from backlog_ops.storage import database, database_file
-from backlog_ops.storage.database import MIGRATIONS, connect, transaction
+from backlog_ops.storage.database import connect, transaction
 from backlog_ops.storage.database_file import DatabaseTroubleError
 from backlog_ops.storage.locations import PLUGIN_ROOT
+from backlog_ops.storage.migrations import MIGRATIONS
 
 RUN = (
     "INSERT INTO run (id, state, created_at, top, base_branch, base_commit, branch)"

@@ -13,7 +13,7 @@ from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.report.baseline import BASELINE
 from backlog_ops.report.figures import Figures, sum_of
-from backlog_ops.storage.database import MIGRATIONS
+from backlog_ops.storage.migrations import MIGRATIONS
 from tests.support.books import DAY, HAIKU, NOON, OPUS, QWEN, SONNET, Books
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from backlog_ops.domain.settings import Models, Settings
 from backlog_ops.domain.tickets import Ticket, parse_ticket
 from backlog_ops.money.history import calibration
 from backlog_ops.money.ledger import Receipt, record
-from backlog_ops.money.quote import Quote, TicketQuote, action_estimate, quantile, quote, save_quote, total_of
+from backlog_ops.money.quote import Quote, TicketQuote, action_expected, quantile, quote, save_quote, total_of
 from backlog_ops.storage.config_file import load_preset, load_prices
 from backlog_ops.storage.database import connect
 from tests.support.lab import ticket_text
@@ -129,7 +129,8 @@ def only(past: Past, ticket: Ticket, settings: Settings = SETTINGS) -> TicketQuo
 
 
 def estimate(past: Past, gate: Gate, tier: Tier, prices: PriceTable = PRICES, model: str | None = None) -> int | None:
-    return action_estimate(past.connection, SETTINGS, prices, gate, tier, TODAY, model)
+    found = action_expected(past.connection, SETTINGS, prices, gate, tier, TODAY, model)
+    return found.p90 if found else None
 
 
 # -- one action

@@ -132,8 +132,9 @@ def _session(ctx: Context, event: Mapping[str, Any]) -> str | None:
 
 
 def _settle(ctx: Context, event: Mapping[str, Any]) -> None:
-    settle(ctx)
-    sync_mark(ctx, leaving=event.get("hook_event_name") == "SessionEnd")
+    leaving = event.get("hook_event_name") == "SessionEnd"
+    settle(ctx, ended=as_text(event.get("session_id")) if leaving else "")
+    sync_mark(ctx, leaving=leaving)
 
 
 def _next(ctx: Context, event: Mapping[str, Any], agent: SessionAgent) -> str | None:

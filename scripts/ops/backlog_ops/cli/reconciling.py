@@ -28,8 +28,8 @@ def reconcile(args: argparse.Namespace) -> int:
     results = _results(_content(args.file))
     if not results:
         raise UsageError(f"{args.file}: holds no result of `claude -p --output-format json` (or stream-json)")
-    settle(ctx)
     for session, result in results.items():
+        settle(ctx, ended=session)
         conversation = find_conversation(ctx.environ, session)
         if conversation is None:
             folder = config_folder(ctx.environ)

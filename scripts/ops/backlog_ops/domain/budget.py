@@ -62,7 +62,7 @@ def admit(limits: Sequence[Limit], need: Expected | None, sharing: int, what: st
     if all(limit.left + limit.reserved >= least for limit in limits):
         return Admission(None, waits=True)
     short = min(limits, key=lambda limit: limit.left + limit.reserved)
-    takes = f"takes about {dollars(need.p50)}" if need else "costs an unknown amount"
+    takes = f"may take {dollars(need.p50)}" if need else "costs an unknown amount"
     left = dollars(max(0, short.left + short.reserved))
     return Admission(None, reason=f"budget: {what} {takes}, {left} is left of {short.name}")
 

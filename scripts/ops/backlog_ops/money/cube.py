@@ -1,4 +1,4 @@
-"""The ledger, summed up in a few ways. Reads `tally`, which a trigger keeps (storage/database.py), so that a million
+"""The ledger, summed up in a few ways. Reads `tally`, which a trigger keeps (storage/migrations.py), so that a million
 calls are a question of half a second; `fallbacks` reads the rows of the ledger itself.
 
 `since` is an ISO day (UTC) everywhere: rows of that day and later; None: all rows.

@@ -59,20 +59,6 @@ class Quote:
     parent_wave: int | None  # what a parent session adds each wave, where one drives: not in `total`
 
 
-def action_estimate(
-    connection: sqlite3.Connection,
-    settings: Settings,
-    prices: PriceTable,
-    gate: Gate,
-    tier: Tier,
-    on: str,
-    model: str | None = None,
-) -> int | None:
-    """Nano-dollars that one action of `gate` on `tier` stays below nine times in ten; None: its model has no price."""
-    found = action_expected(connection, settings, prices, gate, tier, on, model)
-    return found.p90 if found else None
-
-
 def action_expected(
     connection: sqlite3.Connection,
     settings: Settings,

@@ -7,6 +7,8 @@ import os
 import sqlite3
 import time
 
+from backlog_ops.storage.liveness import is_alive
+
 
 def start_of_day(now: float) -> float:
     """Unix seconds of the last midnight, local time."""
@@ -35,7 +37,7 @@ def held_by_tickets(connection: sqlite3.Connection, run: str = "", without: str 
 def held_by_calls(connection: sqlite3.Connection) -> int:
     """Nano-dollars set aside for calls of no run, by processes that are still there."""
     rows = connection.execute("SELECT nanousd, pid FROM reservation WHERE run IS NULL").fetchall()
-    return sum(int(nanousd) for nanousd, pid in rows if _is_alive(pid))
+    return sum(int(nanousd) for nanousd, pid in rows if pid is not None and is_alive(pid))
 
 
 def hold(connection: sqlite3.Connection, holder: str, nanousd: int, most: int, now: float) -> int | None:
@@ -60,15 +62,3 @@ def hold(connection: sqlite3.Connection, holder: str, nanousd: int, most: int, n
 def let_go(connection: sqlite3.Connection, holder: str) -> None:
     """The call is over, and in the ledger."""
     connection.execute("DELETE FROM reservation WHERE holder = ?", (holder,))
-
-
-def _is_alive(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's, so there
-    return True

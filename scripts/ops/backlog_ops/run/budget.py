@@ -11,10 +11,11 @@ import time
 from collections.abc import Sequence
 
 from backlog_ops.domain.budget import Admission, Expected, Limit, admit, dollars
-from backlog_ops.domain.gates import Gate
+from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.pricing import Usage
 from backlog_ops.money.ledger import spent
 from backlog_ops.money.reservations import held_by_calls, held_by_tickets, spent_since, start_of_day
+from backlog_ops.run.actions import AGENTS
 from backlog_ops.run.context import Context
 from backlog_ops.run.progress import GATES, actions_of, run_limit
 from backlog_ops.run.rows import Action, Run, TicketState
@@ -61,8 +62,7 @@ def agents_limit(ctx: Context, ticket: TicketState, action: Action) -> int:
     used = spent_since(ctx.store.connection, rows[0]["at"], ticket.run, ticket.id)
     at_work = max(1, sum(one.state == "open" for one in actions_of(ctx, ticket)))
     part = max(0, int(rows[0]["nanousd"]) - used) // at_work
-    model = ctx.settings.llm_ops.models.by_tier[action.tier]
-    return max(part - (ctx.prices.cost(model, ONE_CALL, _today(ctx)) or 0), part // 2)
+    return max(part - _one_call(ctx, action.tier), part // 2)
 
 
 def may_pay(ctx: Context, run: Run, gate: Gate) -> bool:
@@ -85,7 +85,12 @@ def _need(ctx: Context, gate: Gate, ticket: TicketState | None) -> tuple[Expecte
         return Expected(0, 0), str(gate)
     found = action_expected(ctx.store.connection, ctx.settings, ctx.prices, gate, tier, _today(ctx))
     times = len(ctx.settings.review_pipeline.reviewers) if gate is Gate.REVIEW else 1
-    return found and Expected(found.p50 * times, found.p90 * times), f"{gate} on {tier}"
+    over = _one_call(ctx, tier) if gate in AGENTS else 0
+    return found and Expected((found.p50 + over) * times, (found.p90 + over) * times), f"{gate} on {tier}"
+
+
+def _one_call(ctx: Context, tier: Tier) -> int:
+    return ctx.prices.cost(ctx.settings.llm_ops.models.by_tier[tier], ONE_CALL, _today(ctx)) or 0
 
 
 def _limits(db: sqlite3.Connection, ctx: Context, run: Run, ticket: TicketState | None) -> list[Limit]:

@@ -16,6 +16,7 @@ from typing import IO
 
 from backlog_ops.errors import RunStateError
 from backlog_ops.run.processes import minder_holds
+from backlog_ops.storage.liveness import is_alive
 
 RUN = "backlog-ops run"
 WORKER = "backlog-ops worker"
@@ -82,10 +83,4 @@ def holder(state_folder: Path) -> str | None:
 
 def _is_dead(holder: str) -> bool:
     found = re.search(r"\(pid (\d+)\)$", holder)
-    try:
-        os.kill(int(found[1]), 0) if found else None
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # somebody else's
-        pass
-    return False
+    return found is not None and not is_alive(int(found[1]))

@@ -6,7 +6,6 @@ little later: which sub-agent had which marker, whether it has ended, and which 
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from backlog_ops.run.context import Context
 from backlog_ops.run.pauses import limit_of_cause, pause
 from backlog_ops.run.rows import Run, SessionAgent
 from backlog_ops.run.session_receipts import GIVE_UP_SECONDS, book, size_and_time
+from backlog_ops.storage.liveness import is_alive
 from backlog_ops.storage.locations import PLUGIN_ROOT
 
 QUIET_SECONDS = 2.0  # a transcript of an older host that has said its last word and rests so long is complete
@@ -99,7 +99,7 @@ def _look_for_end(ctx: Context, agent: SessionAgent) -> None:
     known = agent_rows.identified(ctx.store, agent)
     if _has_ended(ctx, known):
         note_end(ctx, known)
-    elif known.host_pid is not None and not _is_alive(known.host_pid):
+    elif known.host_pid is not None and not is_alive(known.host_pid):
         agent_rows.end(ctx.store, known, "its session ended", hands_in=False)
 
 
@@ -120,7 +120,7 @@ def give_up(ctx: Context, run: Run, everybodys: bool = False) -> None:
     Sub-agents of another session that is still there are not taken away from it, unless it is `everybodys` end.
     """
     for agent in agent_rows.at_work(ctx.store, run.id):
-        elsewhere = agent.session != own_session(ctx) and agent.host_pid is not None and _is_alive(agent.host_pid)
+        elsewhere = agent.session != own_session(ctx) and agent.host_pid is not None and is_alive(agent.host_pid)
         if everybodys or not elsewhere:
             agent_rows.end(ctx.store, agent, "given up", hands_in=False)
 
@@ -166,18 +166,10 @@ def _has_ended(ctx: Context, agent: SessionAgent) -> bool:
     return seen.said_last_word or seen.was_cut(_turn_limit_of(ctx, agent))
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's, so there
-    return True
-
-
-def settle(ctx: Context) -> None:
-    """Book what is there, after a look at the sub-agents of ended runs: nobody else watches those any more."""
+def settle(ctx: Context, ended: str = "") -> None:
+    """Book what is there, after a look at the sub-agents of ended runs: nobody else watches those any more. `ended`: a
+    session that has come to its end.
+    """
     for agent in agent_rows.unbooked(ctx.store):
         run = ctx.store.run(ctx.store.action(agent.action).run)
         if agent.ended_at is not None or run.state == "open":
@@ -185,4 +177,4 @@ def settle(ctx: Context) -> None:
         _look_for_end(ctx, agent)
         if run.ended_at is not None and ctx.clock() - run.ended_at >= GIVE_UP_SECONDS:
             agent_rows.end(ctx.store, agent, "never seen to end", hands_in=False)
-    book(ctx)
+    book(ctx, ended)

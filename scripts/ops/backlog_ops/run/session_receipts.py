@@ -39,20 +39,24 @@ _NAMED = re.compile(
 )
 
 
-def book(ctx: Context) -> None:
-    """Write a receipt for every call that stands in a transcript by now; a second time is a no-op."""
+def book(ctx: Context, ended: str = "") -> None:
+    """Write a receipt for every call that stands in a transcript by now; a second time is a no-op.
+
+    ended  a session that has come to its end: what its sub-agents wrote is all that they will
+    """
     run = ctx.store.open_run()
     grown = [agent for agent in agent_rows.agents_of_run(ctx.store, run.id) if agent.booked] if run else []
     for agent in [*agent_rows.unbooked(ctx.store), *grown]:
-        _book_agent(ctx, agent_rows.identified(ctx.store, agent))
+        _book_agent(ctx, agent_rows.identified(ctx.store, agent), ended)
     for session, path in _conversations(ctx).items():
         _book_parent(ctx, session, path)
+        _book_helpers(ctx, session, path, ended)
 
 
 # -- sub-agents with an action
 
 
-def _book_agent(ctx: Context, agent: SessionAgent) -> None:
+def _book_agent(ctx: Context, agent: SessionAgent, ended_session: str) -> None:
     size, touched = size_and_time(agent.transcript)
     if agent.booked and size <= agent.booked:
         return  # one that was asked to go on after its end has grown
@@ -61,7 +65,8 @@ def _book_agent(ctx: Context, agent: SessionAgent) -> None:
     ended = False
     if agent.transcript is not None:
         mark = session_rows.mark(ctx.store, agent.transcript)
-        reading = read_on(agent.transcript, mark, owner=f"a{agent.action}", final=over)
+        final = over or agent.session == ended_session
+        reading = read_on(agent.transcript, mark, owner=f"a{agent.action}", final=final)
         if reading.mark != mark:
             action = ctx.store.action(agent.action)
             wave = ctx.store.ticket(action.run, action.ticket).wave
@@ -87,19 +92,22 @@ def _is_over(ctx: Context, last_sign: float) -> bool:
 
 
 def _agents_receipt(ctx: Context, agent: SessionAgent, action: Action, wave: int | None, call: ModelCall) -> Receipt:
-    base = _receipt(ctx, call, "session", agent.session)
+    base = _for_action(_receipt(ctx, call, "session", agent.session), action, wave, agent.agent_id)
+    tags = {**base.tags, **tags_of(ctx, action, agent, call.model)}
+    return replace(base, asked_model=asked_model(ctx, action, agent), tags=tags)
+
+
+def _for_action(receipt: Receipt, action: Action, wave: int | None, agent_id: str | None) -> Receipt:
     return replace(
-        base,
+        receipt,
         asked_tier=action.tier.value,
-        asked_model=asked_model(ctx, action, agent),
         run=action.run,
         wave=wave,
         ticket=action.ticket,
         gate=action.gate.value,
         attempt=action.attempt,
         escalation_rule=action.rule,
-        tags={**base.tags, **tags_of(ctx, action, agent, call.model)},
-        agent=agent.agent_id,
+        agent=agent_id,
     )
 
 
@@ -196,7 +204,6 @@ def _book_parent(ctx: Context, session: str, path: Path) -> None:
             _keep(ctx, path, session, None, reading, receipts)
         if reading.cost_state is not None:
             settle_account(ctx, session, path, reading.cost_state)
-    _book_helpers(ctx, session, path)
 
 
 def _parents_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str | None = None) -> Receipt:
@@ -205,7 +212,7 @@ def _parents_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str
     return replace(base, run=owned.owner, wave=wave, agent=agent_id)
 
 
-def _book_helpers(ctx: Context, session: str, conversation: Path) -> None:
+def _book_helpers(ctx: Context, session: str, conversation: Path, ended_session: str) -> None:
     """Sub-agents without a marker that were started for a run: by its parent, or by one of its own sub-agents."""
     started = session_rows.unseen_calls(ctx.store)
     for found in subagents_in(conversation.with_suffix("") / "subagents") if started else ():
@@ -214,7 +221,7 @@ def _book_helpers(ctx: Context, session: str, conversation: Path) -> None:
             continue
         mark = session_rows.mark(ctx.store, found.transcript)
         over = found.finished is True or _is_over(ctx, size_and_time(found.transcript)[1])
-        reading = read_on(found.transcript, mark, owner=owner, final=over)
+        reading = read_on(found.transcript, mark, owner=owner, final=over or session == ended_session)
         if reading.mark != mark:
             receipts = [_helpers_receipt(ctx, owned, session, found.agent_id) for owned in reading.calls]
             _keep(ctx, found.transcript, session, found.agent_id, reading, receipts)
@@ -225,17 +232,8 @@ def _helpers_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str
     if not owned.owner.startswith("a"):
         return _parents_receipt(ctx, owned, session, agent_id)
     action = ctx.store.action(int(owned.owner[1:]))
-    return replace(
-        _receipt(ctx, owned.call, "session", session),
-        asked_tier=action.tier.value,
-        run=action.run,
-        wave=ctx.store.ticket(action.run, action.ticket).wave,
-        ticket=action.ticket,
-        gate=action.gate.value,
-        attempt=action.attempt,
-        escalation_rule=action.rule,
-        agent=agent_id,
-    )
+    wave = ctx.store.ticket(action.run, action.ticket).wave
+    return _for_action(_receipt(ctx, owned.call, "session", session), action, wave, agent_id)
 
 
 # -- what the host counts

@@ -1,6 +1,7 @@
 """A ticket whose last step cost far more than its earlier ones waits until a person has said that it may go on.
 
-Compared are attempts of one gate, by what they would cost on one model: that an escalation costs more is no surprise.
+Compared are attempts of one gate by their tokens, at the prices of one model and as if all had been read from the
+cache: that an escalation costs more is no surprise, and who finds the cache warm is chance.
 """
 
 from __future__ import annotations
@@ -9,40 +10,42 @@ import time
 from collections.abc import Sequence
 
 from backlog_ops.domain.budget import dollars
+from backlog_ops.domain.pricing import Usage
 from backlog_ops.run import journal
-from backlog_ops.run.budget import ONE_CALL
 from backlog_ops.run.context import Context
 from backlog_ops.run.rows import Action, TicketState
 
+_ATTEMPTS = """
+SELECT run, attempt, sum(input + cache_write_5m + cache_write_1h + cache_read) AS read, sum(output) AS written,
+    coalesce(sum(cost_nanousd), 0) AS cost, count(*) - count(input) AS unknown
+FROM ledger WHERE ticket = ? AND gate = ? AND run IS NOT NULL GROUP BY run, attempt
+"""
 LEAST_NANOUSD = 10_000_000  # nobody is asked about less than a cent
 
 
 def spike(ctx: Context, ticket: TicketState, judged: Sequence[Action]) -> str | None:
-    """How much more an attempt cost than the ticket's earlier ones of that gate; None where it did not, where there
-    were none, and where a price is not known.
+    """How much more an attempt took than the ticket's earlier ones of that gate; None where it did not, where there
+    were none, and where tokens or prices are not known.
     """
     most = ctx.settings.llm_ops.budget.spike_factor
     if not most or not judged:
         return None
-    gate, attempt = judged[0].gate.value, judged[0].attempt
-    sql = (
-        "SELECT run, attempt, answered_model, sum(cost_nanousd) AS cost, count(*) - count(cost_nanousd) AS unknown"
-        " FROM ledger WHERE ticket = ? AND gate = ? AND run IS NOT NULL GROUP BY run, attempt, answered_model"
-    )
-    costs: dict[tuple[str, int], float] = {}
-    total = 0
-    for row in ctx.store.rows(sql, ticket.id, gate):
-        unit = _unit(ctx, row["answered_model"])
-        if row["unknown"] or not unit:
-            return None
-        key = (row["run"], row["attempt"])
-        costs[key] = costs.get(key, 0.0) + row["cost"] / unit
-        total += row["cost"] if key == (ticket.run, attempt) else 0
-    now = costs.pop((ticket.run, attempt), 0.0)
-    usual = sum(costs.values()) / len(costs) if costs else 0.0
-    if total < LEAST_NANOUSD or not usual or now <= most * usual:
+    today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    price = ctx.prices.price(ctx.settings.llm_ops.models.by_tier[judged[0].tier], today)
+    attempts = ctx.store.rows(_ATTEMPTS, ticket.id, judged[0].gate.value)
+    if price is None or any(row["unknown"] for row in attempts):
         return None
-    return f"{gate} #{attempt} cost {dollars(total)}, {now / usual:.1f} times what its earlier ones did (same prices)"
+    work = {
+        (row["run"], row["attempt"]): price.rates.nanousd(Usage(cache_read=row["read"], output=row["written"]))
+        for row in attempts
+    }
+    this = (ticket.run, judged[0].attempt)
+    cost = next((int(row["cost"]) for row in attempts if (row["run"], row["attempt"]) == this), 0)
+    now = work.pop(this, 0)
+    usual = sum(work.values()) / len(work) if work else 0
+    if cost < LEAST_NANOUSD or not usual or now <= most * usual:
+        return None
+    return f"{_about(judged)} cost {dollars(cost)}: {now / usual:.1f} times the work of its earlier ones"
 
 
 def answer_about(ctx: Context, ticket: TicketState, judged: Sequence[Action]) -> str | None:
@@ -66,9 +69,3 @@ def hold(ctx: Context, ticket: TicketState, judged: Sequence[Action], found: str
 
 def _about(judged: Sequence[Action]) -> str:
     return f"{judged[0].gate} #{judged[0].attempt}"
-
-
-def _unit(ctx: Context, model: str | None) -> int | None:
-    """What one call of a fixed size costs on a model: what its costs are measured by."""
-    today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
-    return ctx.prices.cost(model, ONE_CALL, today) if model else None

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backlog_ops.errors import RunStateError
+from backlog_ops.storage.liveness import is_alive
 from backlog_ops.storage.probe import write_error
 
 BUSY_TIMEOUT_SECONDS = 30.0
@@ -124,12 +125,9 @@ def _give_name(fresh: Path, path: Path) -> None:
 def _sweep(path: Path) -> None:
     """Remove what those left who were killed while they made it."""
     for left in path.parent.glob(f"{path.name}.new-*"):
-        try:
-            os.kill(int(left.name.split("-")[1]), 0)
-        except ProcessLookupError:
+        pid = left.name.split("-")[1]
+        if pid.isdecimal() and not is_alive(int(pid)):
             left.unlink(missing_ok=True)
-        except (ValueError, PermissionError):
-            continue
 
 
 def _remove(fresh: Path) -> None:

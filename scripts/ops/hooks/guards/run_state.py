@@ -1,6 +1,6 @@
 """What guards read of the run's database, and the one row they write: who works on which action.
 
-Plain SQL on the tables of storage/database.py: importing the engine's own store would take longer than the
+Plain SQL on the tables of storage/migrations.py: importing the engine's own store would take longer than the
 guard. A test holds both to the same tables.
 """
 
