@@ -133,15 +133,15 @@ def test_one_whose_money_another_one_holds_waits_for_it():
         (
             limit(1, spent=0.9),
             need(0.2, 0.4),
-            "budget: REVIEW on cheap takes about $0.2000, $0.1000 is left of the run's",
+            "budget: REVIEW on cheap may take $0.2000, $0.1000 is left of the run's",
         ),
         (
             limit(1, spent=0.9, reserved=0.05),
             need(0.2, 0.4),
-            "budget: REVIEW on cheap takes about $0.2000, $0.1000 is left of the run's",
+            "budget: REVIEW on cheap may take $0.2000, $0.1000 is left of the run's",
         ),
         (limit(1, spent=1), None, "budget: REVIEW on cheap costs an unknown amount, $0.00 is left of the run's"),
-        (limit(1, spent=3), need(2, 4), "budget: REVIEW on cheap takes about $2.00, $0.00 is left of the run's"),
+        (limit(1, spent=3), need(2, 4), "budget: REVIEW on cheap may take $2.00, $0.00 is left of the run's"),
     ],
 )
 def test_a_refusal_says_what_it_takes_and_what_is_left_of_which_budget(one, wanted, said):
