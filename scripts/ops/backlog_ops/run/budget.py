@@ -34,7 +34,7 @@ def admit_step(ctx: Context, run: Run, ticket: TicketState) -> Admission | None:
     need, what = _need(ctx, gate, ticket)
     with ctx.store.transaction() as db:
         limits = _limits(db, ctx, run, ticket)
-        admission = admit(limits, need, _sharing(db, run), what)
+        admission = admit(limits, need, _sharing(db, run, ticket), what)
         db.execute(
             "INSERT OR REPLACE INTO reservation (holder, run, ticket, nanousd, at) VALUES (?, ?, ?, ?, ?)",
             (_holder(ticket), run.id, ticket.id, admission.amount or 0, ctx.clock()),
@@ -120,14 +120,16 @@ def _named(whose: str, most: int, key: str) -> str:
     return f"{whose} {dollars(most)} ({key})"
 
 
-def _sharing(db: sqlite3.Connection, run: Run) -> int:
-    """Tickets of the wave that hold nothing yet, and still have something to buy."""
+def _sharing(db: sqlite3.Connection, run: Run, ticket: TicketState) -> int:
+    """Tickets of the wave that still have something to buy and hold nothing yet, and this one: it gives back what it
+    holds.
+    """
     sql = (
-        f"SELECT count(*) FROM ticket WHERE run = ? AND wave = ? AND step IN ({_BUYING_STEPS}) AND NOT EXISTS"
-        " (SELECT 1 FROM reservation WHERE reservation.run = ticket.run AND reservation.ticket = ticket.id"
-        " AND reservation.nanousd > 0)"
+        f"SELECT count(*) FROM ticket WHERE run = ? AND wave = ? AND step IN ({_BUYING_STEPS}) AND (id = ? OR NOT"
+        " EXISTS (SELECT 1 FROM reservation WHERE reservation.run = ticket.run AND reservation.ticket = ticket.id"
+        " AND reservation.nanousd > 0))"
     )
-    return int(db.execute(sql, (run.id, run.wave)).fetchone()[0])
+    return int(db.execute(sql, (run.id, run.wave, ticket.id)).fetchone()[0])
 
 
 def _warn(db: sqlite3.Connection, ctx: Context, run: Run, ticket: TicketState, limits: Sequence[Limit]) -> None:

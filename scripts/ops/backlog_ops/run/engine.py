@@ -24,7 +24,14 @@ from backlog_ops.run.journal import DELIVER, MOST_CUTS
 from backlog_ops.run.model_check import wrong_model
 from backlog_ops.run.pauses import LimitReachedError, pause, resumed
 from backlog_ops.run.processes import StoppedError
-from backlog_ops.run.progress import actions_of, has_work, is_paused, open_actions_of, waits_for_person
+from backlog_ops.run.progress import (
+    actions_of,
+    has_work,
+    is_paused,
+    open_actions_of,
+    waits_for_others,
+    waits_for_person,
+)
 from backlog_ops.run.rows import Action, Run, TicketState
 from backlog_ops.run.session_receipts import book
 from backlog_ops.run.spikes import answer_about, hold, spike
@@ -68,6 +75,8 @@ def work(ctx: Context, run_id: str, jobs: int, agents: AgentRunner | None) -> No
             now = ctx.store.run(run_id)
             if waits_for_person(ctx, now) is not None or (agents is None and not has_work(ctx, now)):
                 return
+            if waits_for_others(ctx.store, now):  # such as for what a call beside the run may cost
+                ctx.stopping.wait(BUDGET_POLL_SECONDS)
             continue
         with contextlib.suppress(OvertakenError):  # aborted meanwhile
             _step_of_run(ctx, run, wave)

@@ -28,7 +28,7 @@ def spike(ctx: Context, ticket: TicketState, judged: Sequence[Action]) -> str | 
     were none, and where tokens or prices are not known.
     """
     most = ctx.settings.llm_ops.budget.spike_factor
-    if not most or not judged:
+    if not most or not judged or judged[0].number <= ticket.asked_again:  # `retry` is an answer too
         return None
     today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
     price = ctx.prices.price(ctx.settings.llm_ops.models.by_tier[judged[0].tier], today)
@@ -56,13 +56,14 @@ def answer_about(ctx: Context, ticket: TicketState, judged: Sequence[Action]) ->
 
 
 def hold(ctx: Context, ticket: TicketState, judged: Sequence[Action], found: str) -> None:
-    """The ticket waits for the person's answer; the others of its wave go on."""
+    """The ticket waits for the person's answer; the others of its wave go on, and may have the money that it held."""
     with ctx.store.transaction() as db:
         asked = db.execute(
             "INSERT INTO question (run, ticket, text, tip, asked_at) VALUES (?, ?, ?, ?, ?)",
             (ticket.run, ticket.id, f"{ticket.id}: {found}; go on with it?", _about(judged), ctx.clock()),
         )
         ctx.store.change_within(db, ticket, {"held": asked.lastrowid})
+        db.execute("DELETE FROM reservation WHERE run = ? AND ticket = ?", (ticket.run, ticket.id))
         journal.settled(db, ticket.run, ticket.id)
         ctx.store.say_within(db, ticket.run, ticket.id, f"waits for you: {found}; q{asked.lastrowid}")
 
