@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date, datetime
 
 import pytest
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.money.ledger import record
-from backlog_ops.money.reservations import held_by_tickets, start_of_day
+from backlog_ops.money.reservations import held_by_tickets
 from backlog_ops.run import closing
 from backlog_ops.run.budget import agents_limit
 from backlog_ops.run.context import Context
@@ -113,8 +114,10 @@ class UntilOneWaits(threading.Event):
     def __init__(self, let_go: Callable[[], object]) -> None:
         super().__init__()
         self._let_go = let_go
+        self.waits = 0
 
     def wait(self, timeout: float | None = None) -> bool:
+        self.waits += 1
         self._let_go()
         return self.is_set()
 
@@ -126,6 +129,7 @@ def test_a_ticket_waits_for_what_a_call_beside_the_run_may_cost(tmp_path):
     ctx = replace(lab.context(), stopping=let_go)
     run = open_run(ctx, (), None)
     work(ctx, run.id, 1, None)
+    assert let_go.waits == 1
     assert [action.ticket for action in ctx.store.actions(run.id, "open")] == ["T-1"]
 
 
@@ -201,8 +205,8 @@ def test_what_was_asked_beside_the_runs_counts_for_the_day(tmp_path):
 
 def test_what_was_spent_yesterday_does_not(tmp_path):
     lab = lab_with(tmp_path, perDayUsd=1)
-    yesterday = start_of_day(time.time()) - 1
-    record(lab.context().store.connection, call(DOLLAR, source="llm_call", at=yesterday))
+    midnight = datetime.combine(date.today(), datetime.min.time()).timestamp()
+    record(lab.context().store.connection, call(DOLLAR, source="llm_call", at=midnight - 1))
     lab.run()
     assert lab.states()["T-1"].step is Step.DONE
 

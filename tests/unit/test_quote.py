@@ -128,8 +128,8 @@ def only(past: Past, ticket: Ticket, settings: Settings = SETTINGS) -> TicketQuo
     return quoted(past, ticket, settings=settings).tickets[0]
 
 
-def estimate(past: Past, gate: Gate, tier: Tier, prices: PriceTable = PRICES, model: str | None = None) -> int | None:
-    found = action_expected(past.connection, SETTINGS, prices, gate, tier, TODAY, model)
+def estimate(past: Past, gate: Gate, tier: Tier, prices: PriceTable = PRICES) -> int | None:
+    found = action_expected(past.connection, SETTINGS, prices, gate, tier, TODAY)
     return found.p90 if found else None
 
 
@@ -184,10 +184,6 @@ def test_a_commit_message_of_the_local_model_costs_nothing(past: Past) -> None:
 
 def test_an_action_of_a_model_without_a_price_is_unknown(past: Past) -> None:
     assert estimate(past, Gate.IMPLEMENT, Tier.CHEAP, prices=PriceTable(TODAY, {}, {})) is None
-
-
-def test_a_sub_agent_that_inherits_is_priced_as_its_parent(past: Past) -> None:
-    assert estimate(past, Gate.IMPLEMENT, Tier.FRONTIER, model=SONNET) == estimate(past, Gate.IMPLEMENT, Tier.BALANCED)
 
 
 # -- tickets without history

@@ -28,9 +28,10 @@ from backlog_ops.storage.database import connect
 from backlog_ops.storage.locations import database_path, find_repository
 
 if TYPE_CHECKING:
-    from backlog_ops.domain.pricing import PriceTable
+    from backlog_ops.domain.pricing import PriceTable, iso_day
     from backlog_ops.llm.steps import Step
     from backlog_ops.llm.types import Call
+    from backlog_ops.storage.database_file import Connection
 
 _T = TypeVar("_T")
 
@@ -166,14 +167,14 @@ class _Bookkeeper:
         self._holder = f"llm_call/{os.urandom(16).hex()}"
         self._count = 0
         self._cause: str | None = None
-        self._ledger: sqlite3.Connection | None = None
+        self._ledger: Connection | None = None
         self._ledger_works = True
 
     def admit(self, step: Step, call: Call) -> str | None:
         """Why a call may not be made; None, and its cost set aside, where it may."""
         from backlog_ops.llm.sizing import most_usage
 
-        today = time.strftime("%Y-%m-%d", time.gmtime())
+        today = iso_day(time.time())
         cost = self._prices.cost(self._models[step.tier], most_usage(call), today)
         left = self._safely(
             lambda: hold(self._open(), self._holder, cost or 1, self._most_a_day, time.time()),
@@ -204,7 +205,7 @@ class _Bookkeeper:
             _say(f"{what}: {error}")
             return None
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         if self._ledger is None:
             repository = find_repository(Path.cwd())
             self._ledger = connect(database_path(self._environ, repository[1] if repository else None))

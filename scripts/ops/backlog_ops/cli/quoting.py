@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from backlog_ops.cli.opening import open_context
+from backlog_ops.cli.prices import warn_of_age
 from backlog_ops.cli.printing import table
 from backlog_ops.domain.budget import Expected
+from backlog_ops.domain.pricing import iso_day
 from backlog_ops.domain.settings import Budget
 from backlog_ops.domain.waves import plan_waves
 from backlog_ops.errors import EXIT_OK
@@ -27,17 +28,17 @@ COLUMNS = ("ticket", "gate", "tier", "model", "P50", "P90", "basis")
 
 def print_quote(args: argparse.Namespace) -> int:
     ctx = open_context()
-    today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    today = iso_day(ctx.clock())
     quoted, left_out = quote_of(ctx, args.ids, today)
     past = calibration(ctx.store.connection)
     warnings = over_budget(quoted, ctx.settings.llm_ops.budget, spent_today(ctx))
-    old = ctx.prices.warning(today)
     if args.format == "json":
         print(json.dumps(_as_json(ctx, quoted, left_out, past, warnings), ensure_ascii=False))
     else:
         print(as_text(ctx, quoted, left_out, past))
-    for line in filter(None, [*warnings, old]):
-        print(f"warning: {line}", file=sys.stderr)
+    for line in warnings:
+        print(f"backlog-ops: warning: {line}", file=sys.stderr)
+    warn_of_age(ctx.prices, today)
     return EXIT_OK
 
 

@@ -37,7 +37,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Admission:
-    """`amount` is set aside for the step; None: it `waits` for others to settle, or is refused with a reason."""
+    """`amount` is set aside for the step; None: it `waits` for others to settle, or is refused; both say why."""
 
     amount: int | None
     waits: bool = False
@@ -59,12 +59,13 @@ def admit(limits: Sequence[Limit], need: Expected | None, sharing: int, what: st
         wanted = need.p90 if need else least
         shares = [max(wanted, limit.left // max(1, sharing)) if limit.shared else limit.left for limit in limits]
         return Admission(min(tightest.left, *shares))
+    takes = f"{what} may take {dollars(need.p50)}" if need else f"{what} costs an unknown amount"
     if all(limit.left + limit.reserved >= least for limit in limits):
-        return Admission(None, waits=True)
+        held = f"{dollars(tightest.reserved)} of {tightest.name} is set aside for what is under way"
+        return Admission(None, waits=True, reason=f"waits: {takes}, {held}")
     short = min(limits, key=lambda limit: limit.left + limit.reserved)
-    takes = f"may take {dollars(need.p50)}" if need else "costs an unknown amount"
     left = dollars(max(0, short.left + short.reserved))
-    return Admission(None, reason=f"budget: {what} {takes}, {left} is left of {short.name}")
+    return Admission(None, reason=f"budget: {takes}, {left} is left of {short.name}")
 
 
 def dollars(nanousd: int) -> str:

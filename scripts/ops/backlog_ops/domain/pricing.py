@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime, timezone
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from backlog_ops.domain.gates import Tier
+
+
+def iso_day(at: float) -> str:
+    """The UTC day of Unix seconds: the one that prices are looked up for."""
+    return datetime.fromtimestamp(at, timezone.utc).date().isoformat()
+
 
 NANO_PER_TOKEN_AT_1_USD_PER_MTOK = 1_000
 MAX_AGE_DAYS = 90  # prices changed that often: models.json has three changes of the autumn of 2026

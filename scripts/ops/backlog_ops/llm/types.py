@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from backlog_ops.domain.gates import Tier
-from backlog_ops.domain.pricing import Usage
+from backlog_ops.domain.pricing import Usage, iso_day
 from backlog_ops.domain.settings import NANO_PER_USD, Timeouts
 from backlog_ops.errors import (
     BacklogError,
@@ -107,7 +107,7 @@ class Clock:
 
     def today(self) -> str:
         """The ISO date in UTC: the day that prices are looked up for."""
-        return time.strftime("%Y-%m-%d", time.gmtime(self.wall()))
+        return iso_day(self.wall())
 
 
 class Allowance(NamedTuple):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backlog_ops.domain.pricing import PriceTable, Usage
+from backlog_ops.domain.pricing import PriceTable, Usage, iso_day
 from backlog_ops.domain.shapes import as_object
 from backlog_ops.money.claude_usage import usage_of_cli
 from backlog_ops.money.conversations import Mark, read_on
@@ -42,9 +42,9 @@ class Balance:
         """What the host's prices add to ours, for the same tokens."""
         return None if self.transcripts is None else self.host - self.transcripts - sum(self.beyond.values())
 
-    def corrected(self, model: str, nanousd: int) -> Balance:
-        """After receipts of the model have been put right by so much: nothing of it is beyond them any more."""
-        known = None if self.transcripts is None else self.transcripts + nanousd
+    def corrected(self, model: str) -> Balance:
+        """Where a transcript has the beginnings of the answers: nothing of the model is beyond it."""
+        known = None if self.transcripts is None else self.transcripts + self.beyond[model]
         rest = {name: cost for name, cost in self.beyond.items() if name != model}
         return replace(self, transcripts=known, beyond=rest)
 
@@ -74,13 +74,13 @@ def calls_of_session(conversation: Path) -> list[ModelCall]:
 
 
 def balance(host: Mapping[str, HostCount], calls: Iterable[ModelCall], prices: PriceTable, day: str) -> Balance:
-    """`day`: ISO date whose prices count."""
+    """Each call at the prices of its own day; `day`, an ISO date, is for what has none."""
     usage: dict[str, Usage] = {}
     cost: dict[str, int | None] = {}
     for call in calls:
         model = prices.canonical(call.model)
         usage[model] = usage.get(model, Usage()) + call.usage
-        known, more = cost.get(model, 0), prices.cost(model, call.usage, day)
+        known, more = cost.get(model, 0), prices.cost(model, call.usage, iso_day(call.at) if call.at else day)
         cost[model] = None if known is None or more is None else known + more
     gaps = {model: count.usage - usage.get(model, Usage()) for model, count in host.items()}
     missing = {model: gap for model, gap in gaps.items() if gap != Usage()}

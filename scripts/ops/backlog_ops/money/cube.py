@@ -1,5 +1,5 @@
 """The ledger, summed up in a few ways. Reads `tally`, which a trigger keeps (storage/migrations.py), so that a million
-calls are a question of half a second; `fallbacks` reads the rows of the ledger itself.
+calls are a question of half a second; `fallbacks` and `since_moment` read the rows of the ledger itself.
 
 `since` is an ISO day (UTC) everywhere: rows of that day and later; None: all rows.
 """
@@ -119,10 +119,10 @@ def of_later_attempts(connection: sqlite3.Connection, since: str | None) -> dict
     return {(run, ticket, attempt): Amount(*sums) for run, ticket, attempt, *sums in rows}
 
 
-def of_day(connection: sqlite3.Connection, day: str) -> Spent:
-    """What was spent on an ISO day (UTC), whatever for."""
-    sql = "SELECT coalesce(sum(nanousd), 0), coalesce(sum(unknown), 0) FROM tally WHERE day = ?"
-    nanousd, unknown = connection.execute(sql, (day,)).fetchone()
+def since_moment(connection: sqlite3.Connection, at: float) -> Spent:
+    """What was spent since then (Unix seconds), whatever for."""
+    sql = "SELECT coalesce(sum(cost_nanousd), 0), count(*) - count(cost_nanousd) FROM ledger WHERE at >= ?"
+    nanousd, unknown = connection.execute(sql, (at,)).fetchone()
     return Spent(nanousd, unknown)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backlog_ops.domain.pricing import PriceTable, Usage
+from backlog_ops.domain.pricing import PriceTable, Usage, iso_day
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,12 @@ class Receipt:
 TOKEN_COLUMNS = ("input", "cache_write_5m", "cache_write_1h", "cache_read", "output")
 
 _INSERT = """
-INSERT OR IGNORE INTO ledger (
+INSERT INTO ledger (
     key, at, source, run, wave, ticket, gate, attempt, asked_tier, asked_model, provider, answered_model,
     input, cache_write_5m, cache_write_1h, cache_read, output, cost_nanousd, price_date, latency_ms, outcome,
     fallback_cause, escalation_rule, tags, session, agent
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO NOTHING
 """
 
 
@@ -130,38 +130,47 @@ def correction(row: Mapping[str, Any], usage: Usage, cost_nanousd: int | None, w
 
 def correct_estimate(connection: sqlite3.Connection, receipt: Receipt) -> None:
     """A call that is in the ledger with an early count of its output is known better now."""
-    row = connection.execute("SELECT * FROM ledger WHERE key = ?", (receipt.key,)).fetchone()
-    estimated = row is not None and "estimate" in json.loads(row["tags"]) and "estimate" not in receipt.tags
-    if estimated and receipt.usage is not None and receipt.usage.output > row["output"]:
-        record(
-            connection, correction(row, receipt.usage, receipt.cost_nanousd, "its last block came later", receipt.at)
-        )
+    row = _row(connection, receipt.key)
+    if row is None or receipt.usage is None or "estimate" in receipt.tags or "estimate" not in json.loads(row["tags"]):
+        return
+    if receipt.usage.output > row["output"]:
+        why = "its last block came later"
+        record(connection, correction(row, receipt.usage, receipt.cost_nanousd, why, receipt.at))
+
+
+BY_THE_HOST = "the host's count, shared out evenly"
 
 
 def spread_output(
-    connection: sqlite3.Connection, session: str, model: str, output: int, prices: PriceTable, at: float
+    connection: sqlite3.Connection, keys: Sequence[str], output: int, prices: PriceTable, at: float
 ) -> Sequence[Receipt]:
-    """Put the estimates of a session right, where the host counts `output` tokens more of a model than its transcripts
-    hold: evenly, for which call lacks how many is not known. Returns the corrections; each estimate has one at most.
+    """Put early counts right, of which the host knows that they lack `output` tokens together: evenly, for which call
+    lacks how many is not known. Returns the corrections; each estimate has one at most.
+
+    keys  of all those calls, in a fixed order; some may be nobody's here, and keep their share
     """
-    sql = "SELECT * FROM ledger WHERE session = ? AND (source = ? OR json_extract(tags, '$.estimate') IS NOT NULL)"
-    rows = [
-        row
-        for row in connection.execute(f"{sql} ORDER BY key", (session, CORRECTION)).fetchall()
-        if row["answered_model"] and prices.canonical(row["answered_model"]) == model
-    ]
-    corrected = {row["key"].removesuffix(f"/{CORRECTION}") for row in rows if row["source"] == CORRECTION}
-    output -= sum(row["output"] or 0 for row in rows if row["source"] == CORRECTION)
-    estimates = [row for row in rows if row["source"] != CORRECTION and row["key"] not in corrected]
+    rows = {key: _row(connection, key) for key in keys}
+    made = {key: _row(connection, f"{key}/{CORRECTION}") for key in keys}
+    by_host = {key: row for key, row in made.items() if row and json.loads(row["tags"]).get("why") == BY_THE_HOST}
+    waiting = [key for key in keys if key not in by_host]
+    output -= sum(row["output"] for row in by_host.values())
     found = []
-    for number, row in enumerate(estimates if output > 0 else []):
-        share = output // len(estimates) + (number < output % len(estimates))
+    for number, key in enumerate(waiting if output > 0 else []):
+        row = rows[key]
+        if row is None or made[key] is not None:
+            continue
+        share = output // len(waiting) + (number < output % len(waiting))
         booked = Usage(*(row[name] or 0 for name in TOKEN_COLUMNS))
         usage = replace(booked, output=booked.output + share)
-        cost = prices.cost(model, usage, time.strftime("%Y-%m-%d", time.gmtime(row["at"])))
-        found.append(correction(row, usage, cost, "the host's count, shared out evenly", at))
+        cost = prices.cost(row["answered_model"], usage, iso_day(row["at"]))
+        found.append(correction(row, usage, cost, BY_THE_HOST, at))
     record_all(connection, found)
     return found
+
+
+def _row(connection: sqlite3.Connection, key: str) -> dict[str, Any] | None:
+    row = connection.execute("SELECT * FROM ledger WHERE key = ?", (key,)).fetchone()
+    return dict(row) if row else None
 
 
 @dataclass(frozen=True)

@@ -66,23 +66,20 @@ def action_expected(
     gate: Gate,
     tier: Tier,
     on: str,
-    model: str | None = None,
 ) -> Expected | None:
     """What one action of `gate` on `tier` takes, on ISO date `on`.
 
     From the newest actions of the same kind, of which there must be five; else from the prior. None: the model has no
-    price. `model` is who will answer where that is not the tier's own model: a parent session's. A `free` gate is
-    counted as what its fallback costs; COMMIT and LINT have none and cost nothing.
+    price. A `free` gate is counted as what its fallback costs; COMMIT and LINT have none and cost nothing.
     """
     paid = paid_tier(gate, tier)
     if paid is None:
         return Expected(0, 0)
-    models = settings.llm_ops.models
-    known = action_costs(connection, gate, paid, models.by_tier[paid])
+    model, prior = settings.llm_ops.models.by_tier[paid], PRIORS[gate]
+    known = action_costs(connection, gate, paid, model)
     if len(known) >= FEWEST_SAMPLES:
         return Expected(quantile(known, 0.5), quantile(known, 0.9))
-    asked, prior = model or models.by_tier[paid], PRIORS[gate]
-    usual, high = prior.usual.cost(prices, asked, on), prior.high.cost(prices, asked, on)
+    usual, high = prior.usual.cost(prices, model, on), prior.high.cost(prices, model, on)
     return None if usual is None or high is None else Expected(usual, high)
 
 

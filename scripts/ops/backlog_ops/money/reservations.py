@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import time
 
+from backlog_ops.storage.database import transaction
+from backlog_ops.storage.database_file import Connection
 from backlog_ops.storage.liveness import is_alive
 
 
@@ -40,10 +41,10 @@ def held_by_calls(connection: sqlite3.Connection) -> int:
     return sum(int(nanousd) for nanousd, pid in rows if pid is not None and is_alive(pid))
 
 
-def hold(connection: sqlite3.Connection, holder: str, nanousd: int, most: int, now: float) -> int | None:
+def hold(connection: Connection, holder: str, nanousd: int, most: int, now: float) -> int | None:
     """Set aside what a call may cost where the day's budget of `most` allows it: None. Else what is left of that."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
+        _forget_the_dead(connection)
         spent = spent_since(connection, start_of_day(now))
         left = most - spent - held_by_calls(connection) - held_by_tickets(connection)
         if nanousd <= left:
@@ -51,12 +52,14 @@ def hold(connection: sqlite3.Connection, holder: str, nanousd: int, most: int, n
                 "INSERT OR REPLACE INTO reservation (holder, nanousd, pid, at) VALUES (?, ?, ?, ?)",
                 (holder, nanousd, os.getpid(), now),
             )
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
     return None if nanousd <= left else max(0, left)
+
+
+def _forget_the_dead(connection: sqlite3.Connection) -> None:
+    """Calls whose process was killed."""
+    for holder, pid in connection.execute("SELECT holder, pid FROM reservation WHERE pid IS NOT NULL").fetchall():
+        if not is_alive(pid):
+            let_go(connection, holder)
 
 
 def let_go(connection: sqlite3.Connection, holder: str) -> None:

@@ -22,6 +22,8 @@ BASELINE: Mapping[Gate, Tier] = {
 }
 _ANSWERS = ("answered", "corrected")
 
+SUMMED = frozenset({"claude-cli"})  # sources whose rows hold all calls of an agent
+
 
 def savings(
     profiles: Iterable[tuple[Profile, Amount]], prices: PriceTable, models: Mapping[Tier, str], today: str
@@ -41,18 +43,23 @@ def savings(
 def _line(
     gate: Gate, tier: Tier, model: str, rows: list[tuple[Profile, Amount]], prices: PriceTable, today: str
 ) -> SavingsLine:
-    by_day: dict[str, list[Amount]] = {}
+    by_day: dict[tuple[str, bool], list[Amount]] = {}
     for profile, amount in rows:
         if profile.outcome in _ANSWERS:
-            by_day.setdefault(profile.day or today, []).append(amount)
-    costs = [_cost(prices, model, sum_of(amounts), day) for day, amounts in by_day.items()]
+            by_day.setdefault((profile.day or today, profile.source in SUMMED), []).append(amount)
+    costs = [_cost(prices, model, sum_of(amounts), *key) for key, amounts in by_day.items()]
     known = [cost for cost in costs if cost is not None]
     other = sum(known) if len(known) == len(costs) else None
     return SavingsLine(gate.value, tier.value, model, sum_of(amount for _, amount in rows), other)
 
 
-def _cost(prices: PriceTable, model: str, amount: Amount, day: str) -> int | None:
-    """Nano-dollars of so many calls of average size: of a sum nobody knows which one passed a price step."""
+def _cost(prices: PriceTable, model: str, amount: Amount, day: str, is_summed: bool) -> int | None:
+    """Nano-dollars of so many calls of average size: of a sum nobody knows which one passed a price step. Rows that are
+    sums themselves are priced below that step.
+    """
+    if is_summed:
+        price = prices.price(model, day)
+        return price.rates.nanousd(amount.usage) if price else None
     calls = max(1, amount.calls)
     each = Usage(*(count // calls for count in amount[4:]))
     rest = Usage(*(count - count // calls * (calls - 1) for count in amount[4:]))
@@ -65,7 +72,8 @@ def _assumption(models: Mapping[Tier, str]) -> str:
     return (
         f"Computed, not measured: the same answers with the same tokens, failed attempts included, if {cheap} had been "
         f"on {models[Tier.CHEAP]} and all other gates on {models[Tier.BALANCED]}, at the list prices of each day. "
-        "Every call is taken to be of average size, and tokens count as the model that answered counts them. The "
+        "Every call is taken to be of average size, those of `backlog-ops run`'s agents below the price step of long "
+        "prompts, and tokens count as the model that answered counts them. The "
         "parent session and calls of no gate are left out on both sides. Whether those models would have needed fewer "
         "attempts or more, nobody knows."
     )

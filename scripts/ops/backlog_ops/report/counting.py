@@ -12,11 +12,12 @@ from typing import TypeVar
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.host_models import is_same
-from backlog_ops.domain.pricing import PriceTable
+from backlog_ops.domain.pricing import PriceTable, iso_day
 from backlog_ops.domain.settings import Budget
 from backlog_ops.money import cube
 from backlog_ops.money.cube import Amount, Profile, WaveSum, sum_of
 from backlog_ops.money.ledger import spent
+from backlog_ops.money.reservations import start_of_day
 from backlog_ops.report import outcomes
 from backlog_ops.report.baseline import savings
 from backlog_ops.report.figures import (
@@ -55,7 +56,7 @@ class Question:
 
     @property
     def today(self) -> str:
-        return time.strftime("%Y-%m-%d", time.gmtime(self.now))
+        return iso_day(self.now)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -221,14 +222,15 @@ def _budget(connection: sqlite3.Connection, asked: Question) -> tuple[BudgetUse,
         if ticket is not None:
             used = spent(connection, run[0], ticket[0])
             uses.append(BudgetUse(f"ticket {ticket[0]}", used, budget.per_ticket_nanousd, budget.warn_percent))
-    today = cube.of_day(connection, asked.today)
-    return (*uses, BudgetUse("today (UTC)", today, budget.per_day_nanousd, budget.warn_percent))
+    today = cube.since_moment(connection, start_of_day(asked.now))
+    return (*uses, BudgetUse("today", today, budget.per_day_nanousd, budget.warn_percent))
 
 
 def _unattributed(connection: sqlite3.Connection, since: str | None) -> tuple[Unattributed, ...]:
     rows = connection.execute(
         "SELECT session, unattributed_nanousd, repriced_nanousd FROM session_cost"
-        " WHERE coalesce(date(at, 'unixepoch'), '') >= ? AND unattributed_nanousd IS NOT 0 ORDER BY at, session",
+        " WHERE coalesce(date(at, 'unixepoch'), '') >= ?"
+        " AND (unattributed_nanousd IS NOT 0 OR repriced_nanousd IS NOT 0) ORDER BY at, session",
         (since or "",),
     )
     return tuple(Unattributed(*row) for row in rows)

@@ -202,9 +202,12 @@ def source_section(figures: Figures) -> Section:
     if figures.elsewhere:
         tables.append(slice_table("Calls for no ticket", "Gate", figures.elsewhere, figures.total))
     if figures.unattributed:
-        rows = rows_of((text(part.session), money(part.nanousd)) for part in figures.unattributed)
-        known = sum(part.nanousd or 0 for part in figures.unattributed)
-        foot = (Cell("All that is known"), money(known))
-        tables.append(Table("Unattributed", columns("Session", "*Cost"), rows, foot, is_long=len(rows) > LONG))
+        parts = figures.unattributed
+        rows = rows_of((text(part.session), money(part.nanousd), money(part.repriced_nanousd)) for part in parts)
+        beyond = sum(part.nanousd or 0 for part in parts)
+        repriced = sum(part.repriced_nanousd or 0 for part in parts)
+        foot = (Cell("All that is known"), money(beyond), money(repriced))
+        heads = columns("Session", "*Cost", "*The host's prices add to ours")
+        tables.append(Table("Unattributed", heads, rows, foot, is_long=len(rows) > LONG))
     words = (TOKENS, UNATTRIBUTED) if figures.unattributed else (TOKENS,)
     return Section("sources", "Where the numbers come from", "Sources", words, tables=tuple(tables))

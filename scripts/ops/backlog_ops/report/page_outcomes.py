@@ -68,7 +68,7 @@ def tiles(figures: Figures) -> tuple[Tile, ...]:
 
 def _certainty(total: Amount) -> str:
     unknown = f"and {counted(total.unknown_calls, 'call')} of unknown cost" if total.unknown_calls else ""
-    estimated = f"{counted(total.estimated_calls, 'call')} estimated" if total.estimated_calls else ""
+    estimated = f"{counted(total.estimated_calls, 'call')} estimated" if total.estimated_calls > 0 else ""
     return "; ".join(note for note in (unknown, estimated) if note) or "the cost of every call is known"
 
 

@@ -104,7 +104,8 @@ def counted(number: int, one: str, many: str = "") -> str:
 def unknown_note(amount: Amount) -> str:
     """What a cost does not say by itself: the calls that are not in it, and the estimates that are."""
     unknown = f"+ {amount.unknown_calls:,} unknown" if amount.unknown_calls else ""
-    estimated = f"{amount.estimated_calls:,} estimated" if amount.estimated_calls else ""
+    is_estimate = amount.estimated_calls > 0  # the row of corrections is below 0
+    estimated = f"{amount.estimated_calls:,} estimated" if is_estimate else ""
     return ", ".join(note for note in (unknown, estimated) if note)
 
 

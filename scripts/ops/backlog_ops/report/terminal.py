@@ -85,7 +85,7 @@ def _print_summary(console: Console, figures: Figures) -> None:
         f"spent {total.spent} in {total.calls:,} calls · {usage.prompt:,} tokens read ({usage.cache_read:,} from the "
         f"cache), {usage.output:,} written",
     )
-    if total.estimated_calls:
+    if total.estimated_calls > 0:
         _say(console, f"{total.estimated_calls:,} calls count their output by an estimate", "yellow")
     each = dollars(acceptance.nanousd_each) if acceptance.accepted else NONE
     more = f" + {acceptance.spent.unknown_calls} of unknown cost" if acceptance.spent.unknown_calls else ""
@@ -95,7 +95,11 @@ def _print_summary(console: Console, figures: Figures) -> None:
         f"{acceptance.open} open; failed attempts, parked tickets and the parent are paid for by the accepted ones",
     )
     for part in figures.unattributed:
-        _say(console, f"unattributed: {dollars(part.nanousd)} that the host counts for session {part.session}")
+        if part.nanousd != 0:
+            _say(console, f"unattributed: {dollars(part.nanousd)} that the host counts for session {part.session}")
+        if part.repriced_nanousd:
+            more = f"{dollars(abs(part.repriced_nanousd))} {'more' if part.repriced_nanousd > 0 else 'less'}"
+            _say(console, f"the host's own prices make session {part.session} cost {more} than ours")
 
 
 def _say(console: Console, line: str, style: str = "") -> None:
@@ -239,7 +243,7 @@ def _savings(console: Console, figures: Figures) -> None:
     columns = [("the same tokens", False), ("was", True), ("would be", True)]
     foot = ("all", cost(savings.actual), dollars(savings.counterfactual_nanousd))
     saved = savings.saved_nanousd
-    word = "unknown" if saved is None else f"{dollars(abs(saved))} {'more' if saved >= 0 else 'less'}"
+    word = "unknown" if saved is None else f"{dollars(abs(saved))} {'less' if saved >= 0 else 'more'}"
     title = f"Against the routing before: {word}"
     _print_table(console, title, columns, rows, foot, savings.assumption)
 

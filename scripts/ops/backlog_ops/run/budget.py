@@ -7,12 +7,11 @@ nobody else has a claim to. It counts, less what has come in since, until the ti
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Sequence
 
 from backlog_ops.domain.budget import Admission, Expected, Limit, admit, dollars
 from backlog_ops.domain.gates import Gate, Tier
-from backlog_ops.domain.pricing import Usage
+from backlog_ops.domain.pricing import Usage, iso_day
 from backlog_ops.money.ledger import spent
 from backlog_ops.money.reservations import held_by_calls, held_by_tickets, spent_since, start_of_day
 from backlog_ops.run.actions import AGENTS
@@ -35,12 +34,24 @@ def admit_step(ctx: Context, run: Run, ticket: TicketState) -> Admission | None:
     with ctx.store.transaction() as db:
         limits = _limits(db, ctx, run, ticket)
         admission = admit(limits, need, _sharing(db, run, ticket), what)
-        db.execute(
-            "INSERT OR REPLACE INTO reservation (holder, run, ticket, nanousd, at) VALUES (?, ?, ?, ?, ?)",
-            (_holder(ticket), run.id, ticket.id, admission.amount or 0, ctx.clock()),
-        )
+        _set_aside(db, ctx, ticket, admission)
         _warn(db, ctx, run, ticket, limits)
     return admission
+
+
+def _set_aside(db: sqlite3.Connection, ctx: Context, ticket: TicketState, admission: Admission) -> None:
+    """What the ticket holds from now on; a row of 0 is one that waits."""
+    held = db.execute("SELECT nanousd FROM reservation WHERE holder = ?", (_holder(ticket),)).fetchone()
+    if admission.waits and held is not None and held[0] == 0:
+        return
+    db.execute("DELETE FROM reservation WHERE holder = ?", (_holder(ticket),))
+    if admission.amount or admission.waits:
+        db.execute(
+            "INSERT INTO reservation (holder, run, ticket, nanousd, at) VALUES (?, ?, ?, ?, ?)",
+            (_holder(ticket), ticket.run, ticket.id, admission.amount or 0, ctx.clock()),
+        )
+    if admission.waits:
+        ctx.store.say_within(db, ticket.run, ticket.id, admission.reason)
 
 
 def exhausted(ctx: Context, run: Run, ticket: TicketState) -> str | None:
@@ -57,8 +68,9 @@ def agents_limit(ctx: Context, ticket: TicketState, action: Action) -> int:
     it may pass that.
     """
     rows = ctx.store.rows("SELECT nanousd, at FROM reservation WHERE holder = ?", _holder(ticket))
-    if not rows:
-        return ctx.settings.llm_ops.budget.per_ticket_nanousd
+    if not rows:  # opened before anybody set anything aside
+        most = ctx.settings.llm_ops.budget.per_ticket_nanousd
+        return max(0, most - ctx.store.spent(ticket.run, ticket.id).nanousd)
     used = spent_since(ctx.store.connection, rows[0]["at"], ticket.run, ticket.id)
     at_work = max(1, sum(one.state == "open" for one in actions_of(ctx, ticket)))
     part = max(0, int(rows[0]["nanousd"]) - used) // at_work
@@ -147,4 +159,4 @@ def _warn(db: sqlite3.Connection, ctx: Context, run: Run, ticket: TicketState, l
 
 
 def _today(ctx: Context) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    return iso_day(ctx.clock())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Gate
-from backlog_ops.domain.pricing import Usage
+from backlog_ops.domain.pricing import Usage, iso_day
 from backlog_ops.domain.shapes import as_object
 from backlog_ops.domain.usage_limits import UsageLimit
 from backlog_ops.errors import UnreachableError
@@ -212,7 +212,7 @@ def _cost(
         return _nanousd(used.get("total_cost_usd")), None  # without an answer from any model it is 0
     if used.get("costBasis") == "list":
         return _nanousd(used.get("costUSD")), None
-    today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    today = iso_day(ctx.clock())
     cost = ctx.prices.cost_of_calls(model, usage, today)
     return cost, None if cost is None else ctx.prices.date
 

@@ -122,12 +122,12 @@ def _work_on_ticket(ctx: Context, run: Run, ticket_id: str, agents: AgentRunner 
         waited_for = open_actions_of(ctx, ticket)
         over = exhausted(ctx, run, ticket)
         admission = None if over or waited_for else admit_step(ctx, run, ticket)
-        if over or (admission and admission.reason):
-            _out_of_budget(ctx, ticket, over or (admission.reason if admission else ""), waited_for)
-        elif admission and admission.waits:
+        if admission and admission.waits:
             if agents is None:
                 return
             ctx.stopping.wait(BUDGET_POLL_SECONDS)  # others of the wave hold what it needs, and are at work
+        elif over or (admission and admission.reason):
+            _out_of_budget(ctx, ticket, over or (admission.reason if admission else ""), waited_for)
         elif not waited_for:
             _guarded(ctx, ticket, _step, run, ticket)
         elif agents is None:

@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 
 from backlog_ops.domain.budget import dollars
 from backlog_ops.domain.gates import TicketStatus
+from backlog_ops.domain.pricing import iso_day
 from backlog_ops.domain.tickets import Ticket
 from backlog_ops.errors import (
     BudgetError,
@@ -189,7 +190,7 @@ def open_run(
 
 def _quote(ctx: Context, run: Run, tickets: Sequence[Ticket]) -> None:
     """Say what the run is expected to cost, and keep it: how good quotes were is seen later."""
-    today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    today = iso_day(ctx.clock())
     quoted = quote(ctx.store.connection, ctx.settings, ctx.prices, tickets, 1, today)
     with ctx.store.transaction() as db:
         save_quote(db, run.id, quoted, ctx.clock())

@@ -11,12 +11,12 @@ message id keeps a call from being booked twice, whoever reads which file how of
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from backlog_ops.domain.pricing import iso_day
 from backlog_ops.domain.shapes import as_object, as_objects, as_text
 from backlog_ops.money import ledger
 from backlog_ops.money.balance import Balance, balance, calls_of_session, host_counts
@@ -28,12 +28,14 @@ from backlog_ops.run import agent_rows, session_rows
 from backlog_ops.run.actions import marked_action
 from backlog_ops.run.context import Context
 from backlog_ops.run.model_check import asked_model, tags_of
-from backlog_ops.run.rows import Action, SessionAgent
+from backlog_ops.run.rows import Action, Run, SessionAgent
 
 GIVE_UP_SECONDS = 600.0  # a transcript that has not become complete by then never will
 
 _SKILL = "backlog:backlog-implementer"
-_COMMAND = re.compile(r"backlog-ops['\"]? +(?:start|next|resume|submit)\b")
+_COMMAND = re.compile(  # as a command, not as a word that is looked for
+    r"""(?:^|[;&|(])\s*(?:'[^']*backlog-ops'|"[^"]*backlog-ops"|\S*backlog-ops)\s+(?:start|next|resume|submit)\b"""
+)
 _NAMED = re.compile(
     r"<tool-use-id>([^<>\s]+)</tool-use-id>|<task-id>([^<>\s]+)</task-id>|<agent-message from=\"([^\"]+)\">"
 )
@@ -48,9 +50,12 @@ def book(ctx: Context, ended: str = "") -> None:
     grown = [agent for agent in agent_rows.agents_of_run(ctx.store, run.id) if agent.booked] if run else []
     for agent in [*agent_rows.unbooked(ctx.store), *grown]:
         _book_agent(ctx, agent_rows.identified(ctx.store, agent), ended)
-    for session, path in _conversations(ctx).items():
+    conversations = _conversations(ctx, run, ended)
+    for session, path in conversations.items():
         _book_parent(ctx, session, path)
-        _book_helpers(ctx, session, path, ended)
+    for session, started in session_rows.unseen_calls(ctx.store).items():
+        if session in conversations:
+            _book_helpers(ctx, session, conversations[session], started, ended)
 
 
 # -- sub-agents with an action
@@ -111,13 +116,17 @@ def _for_action(receipt: Receipt, action: Action, wave: int | None, agent_id: st
     )
 
 
+def key_of(call: ModelCall) -> str:
+    """Of its receipt."""
+    return f"claude/{call.message_id}"
+
+
 def _receipt(ctx: Context, call: ModelCall, source: str, session: str) -> Receipt:
     """What is true of a call whoever it was for."""
     at = call.at or ctx.clock()
-    day = time.strftime("%Y-%m-%d", time.gmtime(at))
-    cost = None if call.unlisted else ctx.prices.cost(call.model, call.usage, day)
+    cost = None if call.unlisted else ctx.prices.cost(call.model, call.usage, iso_day(at))
     return Receipt(
-        key=f"claude/{call.message_id}",
+        key=key_of(call),
         at=at,
         source=source,
         asked_tier="parent",
@@ -185,10 +194,13 @@ class _Signs:
         return ""
 
 
-def _conversations(ctx: Context) -> dict[str, Path]:
-    """The main conversations of sessions that have, or had, to do with a run."""
+def _conversations(ctx: Context, run: Run | None, ended: str) -> dict[str, Path]:
+    """The main conversations of sessions that have, or had, to do with a run. Looked for are only those of the open run
+    and the one that has `ended`: a session need not leave any.
+    """
     found = session_rows.conversations(ctx.store)
-    for session in session_rows.sessions(ctx.store):
+    told = session_rows.told_of(ctx.store, run.id) if run else []
+    for session in {*told, ended} - {""}:
         if session not in found and (path := find_conversation(ctx.environ, session)) is not None:
             found[session] = path
     return found
@@ -201,9 +213,11 @@ def _book_parent(ctx: Context, session: str, path: Path) -> None:
         reading = read_on(path, mark, sign=signs, final=_is_over(ctx, touched))
         if reading.mark != mark or reading.calls:
             receipts = [_parents_receipt(ctx, owned, session) for owned in reading.calls]
+            if reading.cost_state is not None:  # before the mark moves past it: this may be cut off
+                with ctx.store.transaction() as db:
+                    ledger.record_all(db, receipts)
+                settle_account(ctx, session, path, reading.cost_state)
             _keep(ctx, path, session, None, reading, receipts)
-        if reading.cost_state is not None:
-            settle_account(ctx, session, path, reading.cost_state)
 
 
 def _parents_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str | None = None) -> Receipt:
@@ -212,19 +226,29 @@ def _parents_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str
     return replace(base, run=owned.owner, wave=wave, agent=agent_id)
 
 
-def _book_helpers(ctx: Context, session: str, conversation: Path, ended_session: str) -> None:
-    """Sub-agents without a marker that were started for a run: by its parent, or by one of its own sub-agents."""
-    started = session_rows.unseen_calls(ctx.store)
-    for found in subagents_in(conversation.with_suffix("") / "subagents") if started else ():
+def _book_helpers(
+    ctx: Context, session: str, conversation: Path, started: Mapping[str, str], ended_session: str
+) -> None:
+    """Sub-agents without a marker that were started for a run: by its parent, or by one of its own sub-agents.
+
+    started  call → owner; calls whose sub-agent is at its end, or that started none, are looked for no more
+    """
+    over = set(started) if _is_over(ctx, size_and_time(conversation)[1]) else set()
+    for found in subagents_in(conversation.with_suffix("") / "subagents"):
         owner = started.get(found.tool_use_id)
         if owner is None:
             continue
         mark = session_rows.mark(ctx.store, found.transcript)
-        over = found.finished is True or _is_over(ctx, size_and_time(found.transcript)[1])
-        reading = read_on(found.transcript, mark, owner=owner, final=over or session == ended_session)
+        ended = found.finished is True or _is_over(ctx, size_and_time(found.transcript)[1])
+        reading = read_on(found.transcript, mark, owner=owner, final=ended or session == ended_session)
         if reading.mark != mark:
             receipts = [_helpers_receipt(ctx, owned, session, found.agent_id) for owned in reading.calls]
             _keep(ctx, found.transcript, session, found.agent_id, reading, receipts)
+        if ended and reading.mark.last_word:
+            over.add(found.tool_use_id)
+        elif not ended:
+            over.discard(found.tool_use_id)
+    session_rows.forget_calls(ctx.store, over)
 
 
 def _helpers_receipt(ctx: Context, owned: OwnedCall, session: str, agent_id: str) -> Receipt:
@@ -244,14 +268,14 @@ def settle_account(ctx: Context, session: str, conversation: Path, counted: Mapp
 
     counted  with `modelUsage`: a cost-state line, or the result of `claude -p --output-format json`
     """
-    day = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
-    found = balance(host_counts(counted, ctx.prices), calls_of_session(conversation), ctx.prices, day)
+    calls = calls_of_session(conversation)
+    found = balance(host_counts(counted, ctx.prices), calls, ctx.prices, iso_day(ctx.clock()))
     with ctx.store.transaction() as db:
         for model, missing in found.missing.items():
-            if missing.prompt == 0 and missing.output > 0:
-                made = ledger.spread_output(db, session, model, missing.output, ctx.prices, ctx.clock())
-                if made or session_rows.is_corrected(db, session):
-                    cost = ctx.prices.cost_of_calls(model, missing, day) or found.beyond[model]
-                    found = found.corrected(model, cost)
+            early = [call for call in calls if not call.complete and ctx.prices.canonical(call.model) == model]
+            if early and missing.prompt == 0 and missing.output > 0:  # not beyond the transcripts: written down early
+                keys = sorted(key_of(call) for call in early)
+                ledger.spread_output(db, keys, missing.output, ctx.prices, ctx.clock())
+                found = found.corrected(model)
         session_rows.keep_account_within(db, session, ctx.clock(), found)
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 
 from backlog_ops.money.balance import Balance
@@ -24,7 +25,10 @@ def keep_within(db: sqlite3.Connection, path: Path, session: str, agent_id: str 
         " ON CONFLICT DO UPDATE SET done = excluded.done, state = excluded.state",
         (str(path), session, agent_id, reading.mark.done, reading.mark.state()),
     )
-    db.executemany("INSERT OR IGNORE INTO started_call (tool_use_id, owner) VALUES (?, ?)", reading.started.items())
+    db.executemany(
+        "INSERT OR IGNORE INTO started_call (tool_use_id, session, owner) VALUES (?, ?, ?)",
+        [(call, session, owner) for call, owner in reading.started.items()],
+    )
 
 
 def sessions(store: Store) -> list[str]:
@@ -64,16 +68,30 @@ def wave_at(store: Store, run_id: str, at: float) -> int | None:
     """The wave that was at work then: that of the newest action, else the first."""
     sql = (
         "SELECT ticket.wave FROM action JOIN ticket ON ticket.run = action.run AND ticket.id = action.ticket"
-        " WHERE action.run = ? AND action.brief <> '' ORDER BY action.created_at > ?, action.number DESC LIMIT 1"
+        " WHERE action.run = ?1 AND action.brief <> '' ORDER BY action.created_at > ?2,"
+        " CASE WHEN action.created_at > ?2 THEN action.number ELSE -action.number END LIMIT 1"
     )
     rows = store.rows(sql, run_id, at)
     return int(rows[0][0]) if rows and rows[0][0] is not None else None
 
 
-def unseen_calls(store: Store) -> dict[str, str]:
-    """Agent calls made for a run that started no sub-agent of an action: call → owner."""
-    sql = "SELECT tool_use_id, owner FROM started_call WHERE tool_use_id NOT IN (SELECT tool_use_id FROM agent)"
-    return {str(row["tool_use_id"]): str(row["owner"]) for row in store.rows(sql)}
+def unseen_calls(store: Store) -> dict[str, dict[str, str]]:
+    """Agent calls made for a run that started no sub-agent of an action: session → call → owner."""
+    found: dict[str, dict[str, str]] = {}
+    for row in store.rows("SELECT * FROM started_call WHERE tool_use_id NOT IN (SELECT tool_use_id FROM agent)"):
+        found.setdefault(row["session"], {})[row["tool_use_id"]] = row["owner"]
+    return found
+
+
+def forget_calls(store: Store, calls: Collection[str]) -> None:
+    if calls:
+        with store.transaction() as db:
+            db.executemany("DELETE FROM started_call WHERE tool_use_id = ?", [(call,) for call in calls])
+
+
+def told_of(store: Store, run_id: str) -> list[str]:
+    """Sessions that have asked where a run stands."""
+    return [str(row["session"]) for row in store.rows("SELECT session FROM telling WHERE run = ?", run_id)]
 
 
 def keep_account_within(db: sqlite3.Connection, session: str, at: float, found: Balance) -> None:
@@ -82,9 +100,3 @@ def keep_account_within(db: sqlite3.Connection, session: str, at: float, found: 
         " repriced_nanousd) VALUES (?, ?, ?, ?, ?, ?)",
         (session, at, found.host, found.transcripts, found.unattributed, found.repriced),
     )
-
-
-def is_corrected(db: sqlite3.Connection, session: str) -> bool:
-    """Whether estimates of a session have been put right by the host's count."""
-    sql = "SELECT 1 FROM ledger WHERE session = ? AND source = 'correction' LIMIT 1"
-    return db.execute(sql, (session,)).fetchone() is not None

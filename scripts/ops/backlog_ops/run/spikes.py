@@ -6,11 +6,10 @@ cache: that an escalation costs more is no surprise, and who finds the cache war
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from backlog_ops.domain.budget import dollars
-from backlog_ops.domain.pricing import Usage
+from backlog_ops.domain.pricing import Usage, iso_day
 from backlog_ops.run import journal
 from backlog_ops.run.context import Context
 from backlog_ops.run.rows import Action, TicketState
@@ -18,8 +17,11 @@ from backlog_ops.run.rows import Action, TicketState
 _ATTEMPTS = """
 SELECT run, attempt, sum(input + cache_write_5m + cache_write_1h + cache_read) AS read, sum(output) AS written,
     coalesce(sum(cost_nanousd), 0) AS cost, count(*) - count(input) AS unknown
-FROM ledger WHERE ticket = ? AND gate = ? AND run IS NOT NULL GROUP BY run, attempt
-"""
+FROM ledger WHERE run IN (SELECT run FROM ticket WHERE id = ?1) AND ticket = ?1 AND gate = ?2 AND EXISTS (
+    SELECT 1 FROM action WHERE action.run = ledger.run AND action.ticket = ledger.ticket
+    AND action.gate = ledger.gate AND action.attempt = ledger.attempt AND action.brief <> '' AND action.cause IS NULL)
+GROUP BY run, attempt
+"""  # one that died has done only part of its work
 LEAST_NANOUSD = 10_000_000  # nobody is asked about less than a cent
 
 
@@ -30,7 +32,7 @@ def spike(ctx: Context, ticket: TicketState, judged: Sequence[Action]) -> str | 
     most = ctx.settings.llm_ops.budget.spike_factor
     if not most or not judged or judged[0].number <= ticket.asked_again:  # `retry` is an answer too
         return None
-    today = time.strftime("%Y-%m-%d", time.gmtime(ctx.clock()))
+    today = iso_day(ctx.clock())
     price = ctx.prices.price(ctx.settings.llm_ops.models.by_tier[judged[0].tier], today)
     attempts = ctx.store.rows(_ATTEMPTS, ticket.id, judged[0].gate.value)
     if price is None or any(row["unknown"] for row in attempts):

@@ -262,11 +262,11 @@ MIGRATIONS = (
         done         INTEGER NOT NULL DEFAULT 0,   -- bytes that need not be read again
         state        TEXT NOT NULL DEFAULT '{}'    -- JSON: what the lines after them are read with
     );
-    CREATE INDEX transcript_by_session ON transcript (session);
 
     -- Agent calls that were made for a run; what the sub-agents they started cost is the run's.
     CREATE TABLE started_call (
         tool_use_id  TEXT PRIMARY KEY,
+        session      TEXT NOT NULL,
         owner        TEXT NOT NULL             -- a run, or a<number> of the action of the sub-agent that made it
     );
 
