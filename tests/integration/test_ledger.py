@@ -236,7 +236,7 @@ def test_what_the_host_counts_more_is_spread_to_the_token_and_to_the_nano_dollar
     with undone(empty):
         record_all(empty, [estimate(f"k{number}", output) for number, output in enumerate(outputs)])
         before = totals(empty)
-        found = spread_output(empty, "s1", SONNET, more, PRICES, NOON)
+        found = spread_output(empty, [f"k{number}" for number in range(len(outputs))], more, PRICES, NOON)
         after = totals(empty)
         assert after[-1] == before[-1] + more
         assert after[0] == before[0] + sum(one.cost_nanousd or 0 for one in found)
@@ -260,29 +260,38 @@ def undone(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def test_only_estimates_of_that_session_and_model_get_a_share(db):
-    others = [
-        receipt("k2"),
-        estimate("k3", session="s2"),
-        estimate("k4", answered_model="claude-haiku-5-5"),
-    ]
-    record_all(db, [estimate("k1"), *others])
-    assert [one.key for one in spread_output(db, "s1", SONNET, 50, PRICES, NOON)] == ["k1/correction"]
+def test_a_call_that_is_nobodys_here_keeps_its_share(db):
+    record(db, estimate("k1"))
+    (found,) = spread_output(db, ["k1", "k2"], 50, PRICES, NOON)
+    assert (found.key, found.usage) == ("k1/correction", Usage(output=25))
+
+
+def test_a_call_that_has_been_put_right_before_is_left_as_it_is(db):
+    record_all(db, [estimate("k1"), estimate("k2")])
+    correct_estimate(db, receipt("k1", Usage(input=100, cache_read=5_000, output=700)))
+    assert [one.key for one in spread_output(db, ["k1", "k2"], 50, PRICES, NOON)] == ["k2/correction"]
+
+
+def test_a_call_without_a_price_has_none_for_what_it_lacked_either(db):
+    record(db, estimate("k1", cost_nanousd=None))
+    (found,) = spread_output(db, ["k1"], 50, PRICES, NOON)
+    assert found.usage == Usage(output=50)
+    assert spent(db, "r1") == Spent(0, 1)
 
 
 def test_the_same_count_of_the_host_a_second_time_adds_nothing(db):
     record_all(db, [estimate("k1"), estimate("k2")])
-    spread_output(db, "s1", SONNET, 50, PRICES, NOON)
+    spread_output(db, ["k1", "k2"], 50, PRICES, NOON)
     before = rows(db)
-    assert spread_output(db, "s1", SONNET, 50, PRICES, NOON) == []
+    assert spread_output(db, ["k1", "k2"], 50, PRICES, NOON) == []
     assert rows(db) == before
 
 
 def test_what_came_since_gets_what_the_host_counts_since(db):
     record(db, estimate("k1"))
-    spread_output(db, "s1", SONNET, 50, PRICES, NOON)
+    spread_output(db, ["k1"], 50, PRICES, NOON)
     record(db, estimate("k2"))
-    spread_output(db, "s1", SONNET, 80, PRICES, NOON)
+    spread_output(db, ["k1", "k2"], 80, PRICES, NOON)
     assert [row["output"] for row in rows(db)] == [1, 50, 1, 30]
 
 
@@ -291,7 +300,7 @@ def test_what_came_since_gets_what_the_host_counts_since(db):
 
 def test_the_tally_has_the_same_sums_as_the_ledger(db):
     record_all(db, [receipt("k1"), receipt("k2", ticket=None, run=None), estimate("k3"), receipt("k4", None)])
-    spread_output(db, "s1", SONNET, 50, PRICES, NOON)
+    spread_output(db, ["k3"], 50, PRICES, NOON)
     record(db, receipt("k1"))
     assert totals(db, "tally") == totals(db)
     calls, unknown, estimated = db.execute("SELECT sum(calls), sum(unknown), sum(estimated) FROM tally").fetchone()

@@ -28,7 +28,7 @@ from backlog_ops.storage.database import connect
 from backlog_ops.storage.locations import database_path, find_repository
 
 if TYPE_CHECKING:
-    from backlog_ops.domain.pricing import PriceTable, iso_day
+    from backlog_ops.domain.pricing import PriceTable
     from backlog_ops.llm.steps import Step
     from backlog_ops.llm.types import Call
     from backlog_ops.storage.database_file import Connection
@@ -172,6 +172,7 @@ class _Bookkeeper:
 
     def admit(self, step: Step, call: Call) -> str | None:
         """Why a call may not be made; None, and its cost set aside, where it may."""
+        from backlog_ops.domain.pricing import iso_day
         from backlog_ops.llm.sizing import most_usage
 
         today = iso_day(time.time())

@@ -28,7 +28,7 @@ from backlog_ops.run import agent_rows, session_rows
 from backlog_ops.run.actions import marked_action
 from backlog_ops.run.context import Context
 from backlog_ops.run.model_check import asked_model, tags_of
-from backlog_ops.run.rows import Action, Run, SessionAgent
+from backlog_ops.run.rows import Action, SessionAgent
 
 GIVE_UP_SECONDS = 600.0  # a transcript that has not become complete by then never will
 
@@ -50,7 +50,7 @@ def book(ctx: Context, ended: str = "") -> None:
     grown = [agent for agent in agent_rows.agents_of_run(ctx.store, run.id) if agent.booked] if run else []
     for agent in [*agent_rows.unbooked(ctx.store), *grown]:
         _book_agent(ctx, agent_rows.identified(ctx.store, agent), ended)
-    conversations = _conversations(ctx, run, ended)
+    conversations = _conversations(ctx, ended)
     for session, path in conversations.items():
         _book_parent(ctx, session, path)
     for session, started in session_rows.unseen_calls(ctx.store).items():
@@ -194,13 +194,13 @@ class _Signs:
         return ""
 
 
-def _conversations(ctx: Context, run: Run | None, ended: str) -> dict[str, Path]:
-    """The main conversations of sessions that have, or had, to do with a run. Looked for are only those of the open run
-    and the one that has `ended`: a session need not leave any.
+def _conversations(ctx: Context, ended: str) -> dict[str, Path]:
+    """The main conversations of sessions that have, or had, to do with a run. One that is not known yet is looked for
+    until its run has been over for a while, and once when it has `ended`: a session need not leave any.
     """
     found = session_rows.conversations(ctx.store)
-    told = session_rows.told_of(ctx.store, run.id) if run else []
-    for session in {*told, ended} - {""}:
+    told = session_rows.told_since(ctx.store, ctx.clock() - GIVE_UP_SECONDS)
+    for session in sorted({*told, ended} - {""}):
         if session not in found and (path := find_conversation(ctx.environ, session)) is not None:
             found[session] = path
     return found

@@ -89,9 +89,10 @@ def forget_calls(store: Store, calls: Collection[str]) -> None:
             db.executemany("DELETE FROM started_call WHERE tool_use_id = ?", [(call,) for call in calls])
 
 
-def told_of(store: Store, run_id: str) -> list[str]:
-    """Sessions that have asked where a run stands."""
-    return [str(row["session"]) for row in store.rows("SELECT session FROM telling WHERE run = ?", run_id)]
+def told_since(store: Store, at: float) -> list[str]:
+    """Sessions that have asked where the open run stands, or one that has ended since then."""
+    sql = "SELECT DISTINCT session FROM telling JOIN run ON run.id = telling.run WHERE ended_at IS NULL OR ended_at > ?"
+    return [str(row["session"]) for row in store.rows(sql, at)]
 
 
 def keep_account_within(db: sqlite3.Connection, session: str, at: float, found: Balance) -> None:

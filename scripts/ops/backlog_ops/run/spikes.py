@@ -19,9 +19,11 @@ SELECT run, attempt, sum(input + cache_write_5m + cache_write_1h + cache_read) A
     coalesce(sum(cost_nanousd), 0) AS cost, count(*) - count(input) AS unknown
 FROM ledger WHERE run IN (SELECT run FROM ticket WHERE id = ?1) AND ticket = ?1 AND gate = ?2 AND EXISTS (
     SELECT 1 FROM action WHERE action.run = ledger.run AND action.ticket = ledger.ticket
-    AND action.gate = ledger.gate AND action.attempt = ledger.attempt AND action.brief <> '' AND action.cause IS NULL)
+    AND action.gate = ledger.gate AND action.attempt = ledger.attempt AND action.brief <> ''
+    AND (action.cause IS NULL OR EXISTS (SELECT 1 FROM question WHERE question.run = action.run
+        AND question.ticket = action.ticket AND question.tip = action.gate || ' #' || action.attempt)))
 GROUP BY run, attempt
-"""  # one that died has done only part of its work
+"""  # one that died has done only part of its work; one that a person was asked about has done all of it
 LEAST_NANOUSD = 10_000_000  # nobody is asked about less than a cent
 
 
