@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paper_run import PaperRun, Session
 from tests.support.parent_session import Workers
 
 
@@ -17,3 +18,15 @@ def workers(own_environment: Path) -> Iterator[Workers]:
     yield started
     started.wait_until_ended()
     started.close()
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> PaperRun:
+    """A run that stands in the database alone."""
+    return PaperRun.begin(tmp_path, "T-1")
+
+
+@pytest.fixture
+def session(paper: PaperRun) -> Session:
+    """One that drives it."""
+    return Session.of(paper)

@@ -154,3 +154,12 @@ def test_nobody_is_asked(tmp_path, agents, budget):
 def test_a_first_attempt_has_nothing_to_be_compared_with(tmp_path):
     lab = lab_with(tmp_path, agents=PaidAgents(tokens=lambda _action: Usage(output=90_000), price=lambda *_: 40 * CENT))
     assert HandDriven.begin(lab).play_all().state().step is Step.DONE
+
+
+def test_an_attempt_that_died_is_no_measure_of_the_others(tmp_path):
+    agents = implementers(1_000, 40_000)
+    agents.cause = lambda action: "it died" if (action.gate, action.attempt) == (Gate.IMPLEMENT, 1) else None
+    driven = judged(tmp_path, agents=agents)
+    assert driven.state().held is None
+    assert driven.play_all().state().step is Step.DONE
+    assert [action.attempt for action in driven.asked(Gate.IMPLEMENT)] == [1, 2]
