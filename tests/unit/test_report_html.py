@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from backlog_ops.report.figures import Amount, Slice, Yield
 from backlog_ops.report.html import ASSETS, CHART_LIBRARY, as_script_data, page
 from backlog_ops.report.page_costs import MOST_TICKETS
+from backlog_ops.report.terminal import show
 from tests.support.made_up_figures import made_up_figures, no_figures
 
 CHART_JS = Path(__file__).resolve().parents[2] / ".deps" / "node_modules" / "chart.js"
@@ -112,6 +114,25 @@ def test_without_a_price_no_savings_are_claimed() -> None:
     section = _section(page(replace(figures, savings=replace(figures.savings, lines=lines))), "savings")
     assert "A difference cannot be given" in section
     assert "Computed difference" not in section
+
+
+@pytest.mark.parametrize(
+    ("more", "word", "tile"),
+    [
+        (5_000_000, "less", "Below the baseline routing"),
+        (-5_000_000, "more", "Dearer than the baseline routing"),
+    ],
+)
+def test_a_routing_that_was_dearer_than_the_baseline_is_not_called_a_saving(more: int, word: str, tile: str) -> None:
+    figures = made_up_figures()
+    line = figures.savings.lines[0]
+    line = replace(line, counterfactual_nanousd=line.actual.nanousd + more)
+    figures = replace(figures, savings=replace(figures.savings, lines=(line,)))
+    text, terminal = page(figures), io.StringIO()
+    assert f"Computed difference: $0.0050 {word} than the baseline." in _section(text, "savings")
+    assert tile in text
+    show(figures, None, terminal)
+    assert f"Against the routing before: $0.0050 {word}" in terminal.getvalue()
 
 
 def test_a_yield_of_nothing_is_a_dash() -> None:
