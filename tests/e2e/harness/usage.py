@@ -17,11 +17,15 @@ def tokens(value: Any) -> int:
     return max(1, (len(written) + 3) // 4)
 
 
-def _without_marks(value: Any) -> Any:
+def _as_cached(value: Any) -> Any:
+    """`value` as the cache compares it: without breakpoints, and content given as a string as one block of text."""
     if isinstance(value, dict):
-        return {key: _without_marks(inner) for key, inner in value.items() if key != "cache_control"}
+        unmarked = {key: _as_cached(inner) for key, inner in value.items() if key != "cache_control"}
+        if "role" in unmarked and isinstance(unmarked.get("content"), str):
+            unmarked["content"] = [{"type": "text", "text": unmarked["content"]}]
+        return unmarked
     if isinstance(value, list):
-        return [_without_marks(inner) for inner in value]
+        return [_as_cached(inner) for inner in value]
     return value
 
 
@@ -35,7 +39,7 @@ class UsageModel:
     @staticmethod
     def _parts(body: Json) -> list[Any]:
         leading = [body[key] for key in ("tools", "system") if body.get(key)]
-        return [_without_marks(part) for part in (*leading, *body.get("messages", []))]
+        return [_as_cached(part) for part in (*leading, *body.get("messages", []))]
 
     def count(self, body: Json) -> int:
         """Prompt tokens of a request, whatever is cached."""
