@@ -25,6 +25,7 @@ from tests.e2e.harness.parent_session import (
 )
 from tests.e2e.harness.reply import Answer, tool
 from tests.e2e.harness.request import Json, Req
+from tests.support.lab import ticket_text
 
 HAIKU, SONNET, OPUS = "claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5"
 BUCKETS = ("input", "cache_write_5m", "cache_write_1h", "cache_read", "output")
@@ -99,6 +100,20 @@ def test_a_ticket_that_failed_twice_inherits_the_parents_model_unless_that_is_a_
         ("T-1", "REVIEW", named),
     ]
     assert ("model" in parent.launches[2]) == (parent_model == "haiku")
+    assert lab.commits() == ["feat(src): implement T-1"]
+
+
+@pytest.mark.parametrize(("parent_model", "named"), [("sonnet", SONNET), ("haiku", OPUS)])
+def test_a_security_ticket_is_never_given_to_a_parent_that_is_weaker_than_a_reviewer(
+    make_session: MakeSession, parent_model: str, named: str
+) -> None:
+    ticket = ticket_text("T-1", tags=["SECURITY"])
+    lab, parent = make_session({"T-1": ticket})
+    ended_well(lab.session(SKILL, "--model", parent_model, scenario=parent))
+    assert {(gate, model) for _, gate, model in gates(parent.models.jobs_from_start())} == {
+        ("IMPLEMENT", named),
+        ("REVIEW", named),
+    }
     assert lab.commits() == ["feat(src): implement T-1"]
 
 
