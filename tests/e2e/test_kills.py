@@ -225,4 +225,8 @@ def test_a_commit_whose_git_or_engine_is_killed_is_made_once(
     hook.unlink()
     ran = go_on(lab, "killed in COMMIT")
     assert (ran.exit_code, ran.leftovers, outcome(lab)) == (0, [], undisturbed), ran.explain()
-    assert booked(lab) == billed(lab.api.calls)
+    # The other ticket's agent may have been ended in the middle of its answer: of that one nobody has a bill.
+    unbilled = [row for row in lab.agent_receipts() if "unbilled" in row["tags"]]
+    bought, known = (sum(bill.nanousd for bill in bills.values()) for bills in (billed(lab.api.calls), booked(lab)))
+    dearest = max(sum(bill.nanousd for bill in billed([call]).values()) for call in lab.api.calls)
+    assert 0 <= bought - known <= dearest * len(unbilled)

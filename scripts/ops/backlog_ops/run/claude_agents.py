@@ -12,13 +12,13 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.pricing import Usage, iso_day
-from backlog_ops.domain.shapes import as_object
+from backlog_ops.domain.shapes import as_object, as_text
 from backlog_ops.domain.usage_limits import UsageLimit
 from backlog_ops.errors import UnreachableError
 from backlog_ops.llm.steps import find_claude
@@ -47,6 +47,7 @@ _ENVIRONMENT = {
 _DEFAULTS = {"CLAUDE_CODE_MAX_RETRIES": "4"}  # after 8 s of an overloaded API the attempt is over
 _TOOLS = {Gate.IMPLEMENT: "Read,Edit,Write,Bash"}
 _TOOLS_TO_WRITE_ONE_FILE = "Read,Write"
+_IN_AN_ANSWER = "aborted_streaming"  # the host's word for where it was ended; else between answers, in a tool
 
 
 @dataclass(frozen=True)
@@ -166,54 +167,60 @@ def end_agents(ctx: Context, actions: Iterable[Action]) -> None:
 
 
 def _book(ctx: Context, action: Action, agent: AgentProcess, result: Mapping[str, Any] | None) -> None:
-    """One receipt a model that answered; one of unknown cost where the process left no bill.
+    """One receipt a model that answered; one of unknown cost where the process left no bill, and for the answer in
+    the middle of which it was ended: the host counts whole ones.
 
     An agent seen twice is booked once: the keys are the same.
     """
-    models: Mapping[str, Any] = as_object(result.get("modelUsage")) if result else {}
-    ticket = ctx.store.ticket(action.run, action.ticket)
-    session = result.get("session_id") if result else f"no-bill-{agent.started_at}"
-    for model, used in models.items() or [(None, result or {})]:
-        usage = usage_of_cli(used) if model else None
+    bill = result or {}
+    session = as_text(bill.get("session_id")) or f"no-bill-{agent.started_at}"
+    failed = _receipt(ctx, action, agent, f"{session}/None", failed=True)
+    models = as_object(bill.get("modelUsage"))
+    for model, used in models.items():
+        usage = usage_of_cli(used)
         cost, price_date = _cost(ctx, model, used, usage)
-        ctx.store.record(
-            Receipt(
-                key=f"{action.run}/{action.id}/{session}/{model}",
-                at=ctx.clock(),
-                source="claude-cli",
-                asked_tier=action.tier.value,
-                asked_model=ctx.settings.llm_ops.models.by_tier[action.tier],
-                provider="claude-cli",
-                answered_model=model,
-                usage=usage,
-                cost_nanousd=cost,
-                price_date=price_date,
-                latency_ms=round(agent.seconds * 1000),
-                outcome="failed" if result is None or result.get("is_error") else "answered",
-                run=action.run,
-                wave=ticket.wave,
-                ticket=action.ticket,
-                gate=action.gate.value,
-                attempt=action.attempt,
-                escalation_rule=action.rule,
-            )
-        )
+        receipt = _receipt(ctx, action, agent, f"{session}/{model}", failed=bool(bill.get("is_error")))
+        ctx.store.record(replace(receipt, answered_model=model, usage=usage, cost_nanousd=cost, price_date=price_date))
+    if not models:  # without an answer from any model the host says 0
+        ctx.store.record(replace(failed, cost_nanousd=_nanousd(bill.get("total_cost_usd"))))
+    if bill.get("terminal_reason") == _IN_AN_ANSWER:
+        tags = {"unbilled": "ended in the middle of an answer"}
+        ctx.store.record(replace(failed, key=f"{failed.key}/unbilled", tags=tags))
 
 
-def _cost(
-    ctx: Context, model: str | None, used: Mapping[str, Any], usage: Usage | None
-) -> tuple[int | None, str | None]:
+def _receipt(ctx: Context, action: Action, agent: AgentProcess, key: str, failed: bool) -> Receipt:
+    """What is true of all that an agent's process has bought."""
+    return Receipt(
+        key=f"{action.run}/{action.id}/{key}",
+        at=ctx.clock(),
+        source="claude-cli",
+        asked_tier=action.tier.value,
+        asked_model=ctx.settings.llm_ops.models.by_tier[action.tier],
+        provider="claude-cli",
+        answered_model=None,
+        usage=None,
+        cost_nanousd=None,
+        price_date=None,
+        latency_ms=round(agent.seconds * 1000),
+        outcome="failed" if failed else "answered",
+        run=action.run,
+        wave=ctx.store.ticket(action.run, action.ticket).wave,
+        ticket=action.ticket,
+        gate=action.gate.value,
+        attempt=action.attempt,
+        escalation_rule=action.rule,
+    )
+
+
+def _cost(ctx: Context, model: str, used: Mapping[str, Any], usage: Usage) -> tuple[int | None, str | None]:
     """(nano-dollars or None, date of our price table or None).
 
     The host prices call by call, which a sum cannot where a prompt passed a price step; so its figure counts, where
     it says that it is a list price. Older hosts take models they do not know for another: there our table counts.
     """
-    if model is None or usage is None:
-        return _nanousd(used.get("total_cost_usd")), None  # without an answer from any model it is 0
     if used.get("costBasis") == "list":
         return _nanousd(used.get("costUSD")), None
-    today = iso_day(ctx.clock())
-    cost = ctx.prices.cost_of_calls(model, usage, today)
+    cost = ctx.prices.cost_of_calls(model, usage, iso_day(ctx.clock()))
     return cost, None if cost is None else ctx.prices.date
 
 
