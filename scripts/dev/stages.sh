@@ -7,7 +7,7 @@
 cd "${0%/*}/../.." || exit 1
 verb=$1
 export PATH="$PWD/.deps/venv/bin:$PWD/.deps/node_modules/bats/bin:$PATH"
-unset PYTHONPATH PYTHONHOME
+unset PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 started=$(date +%s)
 count=0
 failed=

@@ -5,6 +5,7 @@ Every call carries an explicit environment: no prompt, no editor, and none of th
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -58,6 +59,7 @@ _HOOKS_OF = {
 }
 _GIT_ITSELF_DIED = 128
 _COMMENTS_BY_DEFAULT = "#"
+_OBJECT_NAME = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class GitError(RepositoryError):
@@ -196,6 +198,11 @@ class Git:
 
     def paths_between(self, old: str, new: str, only: str = "") -> list[str]:
         """Paths that differ between two trees or commits; `only` is a --diff-filter such as `D`."""
+        if _OBJECT_NAME.fullmatch(old) and _OBJECT_NAME.fullmatch(new):
+            return list(_paths_between_objects(self, old, new, only))
+        return self._paths_between(old, new, only)
+
+    def _paths_between(self, old: str, new: str, only: str) -> list[str]:
         options = [f"--diff-filter={only}"] if only else []
         raw = self.run("diff", *PLAIN_DIFF, "--no-renames", "--name-only", "-z", *options, old, new).stdout
         return [path.decode("utf-8", "surrogateescape") for path in raw.split(b"\0") if path]
@@ -385,3 +392,8 @@ def open_repository(start: Path) -> Git:
             raise RepositoryError(f"{start}: not inside a git repository; run `git init` and commit, or cd into one")
         raise RepositoryError(f"{start}: git: {said}")  # a bare one, one of another owner: git says it best
     return Git(Path(done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")))
+
+
+@functools.lru_cache(maxsize=256)  # the same trees are compared at every step of a ticket, and never change
+def _paths_between_objects(git: Git, old: str, new: str, only: str) -> tuple[str, ...]:
+    return tuple(git._paths_between(old, new, only))
