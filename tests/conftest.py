@@ -37,6 +37,18 @@ OURS = {"CLAUDE_BIN"}
 GIT_CONFIG = "[user]\n\tname = Test\n\temail = test@example.invalid\n[init]\n\tdefaultBranch = main\n"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of end-to-end and integration tests in turns, unit tests last: the former wait half of their time, and the
+    latter can have the processor meanwhile. Long ones come early.
+    """
+    files = list(dict.fromkeys(item.path for item in items))
+    turn: dict[Path, float] = {}
+    for folder, share in (("e2e", 0.7), ("integration", 0.9)):
+        own = [file for file in files if file.parent.name == folder]
+        turn |= {file: share * place / len(own) for place, file in enumerate(own)}
+    items.sort(key=lambda item: turn.get(item.path, 1.0))
+
+
 def pytest_collection_finish() -> None:
     """Thousands of collected tests are no garbage: nobody need look through them again."""
     gc.collect()

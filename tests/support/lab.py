@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ class ScriptedAgents:
     seen: list[Action] = field(default_factory=list)
 
     def __call__(self, ctx: Context, action: Action) -> str | None:
-        self.seen.append(replace(action))
+        self.seen.append(action)
         cause = self.cause(action)
         if cause:
             return cause

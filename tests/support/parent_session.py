@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ class Parent:
         told = _PROMPT.fullmatch(action["prompt"])
         assert told is not None and told["id"] == action["id"]
         ctx = self.ctx
-        known = replace(ctx.store.action(int(action["id"][1:])), brief=told["brief"])
+        known = ctx.store.action(int(action["id"][1:]))._replace(brief=told["brief"])
         assert self.lab.agents(ctx, known) is None
         return known
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -228,7 +227,7 @@ def test_a_ticket_that_needs_an_investigation_is_quoted_with_one(past: Past) -> 
 
 def test_every_reviewer_is_counted(past: Past) -> None:
     reviewer = SETTINGS.review_pipeline.reviewers[0]
-    three = replace(SETTINGS, review_pipeline=replace(SETTINGS.review_pipeline, reviewers=(reviewer,) * 3))
+    three = SETTINGS._replace(review_pipeline=SETTINGS.review_pipeline._replace(reviewers=(reviewer,) * 3))
     one, many = (
         next(gate.expected for gate in only(past, parsed("BUG-1"), s).gates if gate.gate is Gate.REVIEW)
         for s in (SETTINGS, three)
@@ -238,7 +237,7 @@ def test_every_reviewer_is_counted(past: Past) -> None:
 
 def test_a_model_without_a_price_makes_its_tickets_unknown_and_not_free(past: Past) -> None:
     models = Models({**SETTINGS.llm_ops.models.by_tier, Tier.CHEAP: "claude-next"})
-    settings = replace(SETTINGS, llm_ops=replace(SETTINGS.llm_ops, models=models))
+    settings = SETTINGS._replace(llm_ops=SETTINGS.llm_ops._replace(models=models))
     found = quoted(past, parsed("BUG-1"), parsed("SEC-2", tags=["SECURITY"]), settings=settings)
     assert [one.expected is None for one in found.tickets] == [True, False]
     assert found.unknown == 1
@@ -249,7 +248,7 @@ def test_the_configured_models_and_not_the_history_of_others_make_the_quote(past
     for _ in range(9):
         past.ticket("BUG-1", implement=10)
     models = Models({**SETTINGS.llm_ops.models.by_tier, Tier.CHEAP: SONNET})
-    settings = replace(SETTINGS, llm_ops=replace(SETTINGS.llm_ops, models=models))
+    settings = SETTINGS._replace(llm_ops=SETTINGS.llm_ops._replace(models=models))
     assert only(past, parsed("BUG-2"), settings).basis == "priors"
 
 

@@ -7,6 +7,7 @@ an assertion is then counted for no test, before a change and after it alike.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -164,10 +165,11 @@ _BY_EXTENSION = {
     "php": _PHP,
     "swift": _SWIFT,
 }
-_PATTERNS = {
-    language: {name: re.compile(pattern) for name, pattern in vars(language).items()}
-    for language in set(_BY_EXTENSION.values())
-}
+
+
+@functools.cache
+def _patterns(language: _Language) -> dict[str, re.Pattern[str]]:
+    return {name: re.compile(pattern) for name, pattern in vars(language).items()}
 
 
 @dataclass
@@ -208,7 +210,7 @@ def find_tests(path: str, text: str) -> FileTests:
 class _Reader:
     def __init__(self, path: str, language: _Language, text: str) -> None:
         self._path = path
-        self._is = _PATTERNS[language]
+        self._is = _patterns(language)
         self._whole_lines = text.replace("\r\n", "\n").split("\n")
         self._lines = [line[:_LONGEST_LINE].expandtabs(4) for line in self._whole_lines]
         self._found = FileTests()

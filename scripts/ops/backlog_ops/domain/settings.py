@@ -1,5 +1,6 @@
-"""The configuration as values: one frozen dataclass per section of `backlog.config.json`.
+"""The configuration as values: one NamedTuple per section of `backlog.config.json`.
 
+Every command defines them anew; as dataclasses that would take seven times as long.
 `config/backlog.config.schema.json` says what each key means; `storage/config_file.py` reads, checks and
 fills in defaults. Past that point nobody handles a dict, and every command is an argv: no shell sees one.
 Times are seconds; money, US dollars in the file, is integer nano-dollars here.
@@ -9,8 +10,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from backlog_ops.domain.gates import Gate, Tier
 
@@ -22,8 +22,7 @@ def argv(command: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(shlex.split(command) if isinstance(command, str) else command)
 
 
-@dataclass(frozen=True)
-class Backlog:
+class Backlog(NamedTuple):
     data_dir: str  # relative to the repository, holds pending/ and completed/
     max_slots: int  # tickets per wave
     shared_files: tuple[str, ...]  # glob patterns no two tickets of a wave may both touch
@@ -33,8 +32,7 @@ class Backlog:
         return cls(data["dataDir"], data["maxSlots"], tuple(data["sharedFiles"]))
 
 
-@dataclass(frozen=True)
-class Merging:
+class Merging(NamedTuple):
     """The end of a run."""
 
     into_base: bool  # else its commits stay on backlog/<run>
@@ -45,8 +43,7 @@ class Merging:
         return cls(backlog["mergeInto"] == "base", backlog["askBeforeMerge"])
 
 
-@dataclass(frozen=True)
-class QualityGates:
+class QualityGates(NamedTuple):
     type_check: tuple[str, ...]  # argv; empty: not configured
     lint: tuple[str, ...]
     test: tuple[str, ...]  # required
@@ -74,8 +71,7 @@ class QualityGates:
         )
 
 
-@dataclass(frozen=True)
-class TicketValidation:
+class TicketValidation(NamedTuple):
     require_acceptance_criteria: bool
     require_affected_files: bool
     max_bytes: int
@@ -85,8 +81,7 @@ class TicketValidation:
         return cls(data["requireAcceptanceCriteria"], data["requireAffectedFiles"], data["maxBytes"])
 
 
-@dataclass(frozen=True)
-class Reviewer:
+class Reviewer(NamedTuple):
     """One of those who review every diff, side by side; all must approve."""
 
     name: str
@@ -98,8 +93,7 @@ class Reviewer:
         return cls(data["name"], data.get("focus", ""), Tier(data["model"]) if data.get("model") else None)
 
 
-@dataclass(frozen=True)
-class ReviewPipeline:
+class ReviewPipeline(NamedTuple):
     confidence_threshold: int  # 0–100; findings below it are kept, not acted on
     max_package_bytes: int  # a review package larger than this fails the gate
     reviewers: tuple[Reviewer, ...]  # at least one
@@ -110,8 +104,7 @@ class ReviewPipeline:
         return cls(data["confidenceThreshold"], data["maxPackageBytes"], reviewers)
 
 
-@dataclass(frozen=True)
-class Worktree:
+class Worktree(NamedTuple):
     setup_command: tuple[str, ...]  # argv, run once in a fresh worktree
     link: tuple[str, ...]  # paths of the repository to symlink into each worktree (.venv, node_modules)
 
@@ -120,8 +113,7 @@ class Worktree:
         return cls(argv(data["setupCommand"]), tuple(data["link"]))
 
 
-@dataclass(frozen=True)
-class Routing:
+class Routing(NamedTuple):
     entry: Mapping[Gate, Tier]  # CLASSIFY, PLAN (and WAVE_PLAN), DRAFT, IMPLEMENT, REVIEW
     escalation: Tier
     max_escalations: int
@@ -145,21 +137,18 @@ class Routing:
         )
 
 
-@dataclass(frozen=True)
-class Models:
+class Models(NamedTuple):
     """Model id per tier: `free` is Ollama's name for a local model, the others Claude ids."""
 
     by_tier: Mapping[Tier, str]
 
 
-@dataclass(frozen=True)
-class Gateway:
+class Gateway(NamedTuple):
     base_url: str  # "" when there is none
     api_key_env: str  # name of the environment variable that holds its key
 
 
-@dataclass(frozen=True)
-class Timeouts:
+class Timeouts(NamedTuple):
     connect_local: float
     connect_remote: float
     first_byte_warm: float
@@ -181,8 +170,7 @@ class Timeouts:
         )
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(NamedTuple):
     per_ticket_nanousd: int
     per_run_nanousd: int
     per_day_nanousd: int
@@ -200,8 +188,7 @@ class Budget:
         )
 
 
-@dataclass(frozen=True)
-class LlmOps:
+class LlmOps(NamedTuple):
     routing: Routing
     models: Models
     gateway: Gateway
@@ -225,8 +212,7 @@ class LlmOps:
         )
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     project_name: str
     backlog: Backlog
     merging: Merging

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
 from backlog_ops.domain.budget import dollars
@@ -225,8 +225,7 @@ def _state(run: Run, ticket: Ticket) -> TicketState:
 def _carried_over(ctx: Context, state: TicketState, earlier: TicketState) -> TicketState:
     """With what an earlier run left: its work, what failed, and its plan while the ticket says the same."""
     same = earlier.text == state.text
-    return replace(
-        state,
+    return state._replace(
         plan=earlier.plan if same else None,
         granted=earlier.granted if same else state.granted,
         answers=earlier.answers if same else None,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.run.steps import Step
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     id: str
     state: str  # open | done | aborted
     created_at: float
@@ -37,8 +36,7 @@ class Run:
         return f"refs/heads/{self.base_branch}"
 
 
-@dataclass(frozen=True)
-class TicketState:
+class TicketState(NamedTuple):
     run: str
     id: str
     path: str
@@ -68,8 +66,7 @@ class TicketState:
     held: int | None = None  # the number of the question it waits for
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     number: int
     run: str
     ticket: str
@@ -91,11 +88,10 @@ class Action:
 
     def as_dead(self, cause: str) -> Action:
         """The same, ended without a usable hand-in."""
-        return replace(self, cause=cause)
+        return self._replace(cause=cause)
 
 
-@dataclass(frozen=True)
-class SessionAgent:
+class SessionAgent(NamedTuple):
     """A sub-agent of somebody's session that works, or worked, on an action."""
 
     tool_use_id: str
@@ -119,8 +115,7 @@ class SessionAgent:
         return Path(self.transcripts) / f"agent-{self.agent_id}.jsonl" if self.agent_id else None
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     attempt: int
     gate: Gate
     tier: Tier
@@ -129,8 +124,7 @@ class Verdict:
     detail: str
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """What a run asks a person."""
 
     number: int
@@ -145,8 +139,7 @@ class Question:
         return f"q{self.number}"
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     number: int
     at: float
     ticket: str | None
@@ -154,23 +147,23 @@ class Event:
 
 
 def run_of(row: sqlite3.Row) -> Run:
-    return Run(**{name: row[name] for name in Run.__dataclass_fields__})
+    return Run(**{name: row[name] for name in Run._fields})
 
 
 def ticket_of(row: sqlite3.Row) -> TicketState:
-    values = {name: row[name] for name in TicketState.__dataclass_fields__}
+    values = {name: row[name] for name in TicketState._fields}
     return TicketState(**{**values, "step": Step(values["step"])})
 
 
 def action_of(row: sqlite3.Row) -> Action:
-    values = {name: row[name] for name in Action.__dataclass_fields__}
+    values = {name: row[name] for name in Action._fields}
     return Action(**{**values, "gate": Gate(values["gate"]), "tier": Tier(values["tier"])})
 
 
 def question_of(row: sqlite3.Row) -> Question:
-    return Question(**{name: row[name] for name in Question.__dataclass_fields__})
+    return Question(**{name: row[name] for name in Question._fields})
 
 
 def agent_of(row: sqlite3.Row) -> SessionAgent:
-    values = {name: row[name] for name in SessionAgent.__dataclass_fields__}
+    values = {name: row[name] for name in SessionAgent._fields}
     return SessionAgent(**{**values, "guarded": bool(values["guarded"])})

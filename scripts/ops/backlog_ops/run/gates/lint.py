@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from backlog_ops.domain.gates import Gate
 from backlog_ops.domain.write_set import outside
@@ -67,7 +67,7 @@ def _passed(ctx: Context, ticket: TicketState, checks: Checks, tree: str) -> Non
     ctx.store.settle(
         ticket,
         f"LINT · {len(checks.results)} commands passed · {seconds:.1f} s",
-        verdict=replace(verdict_on(ctx, ticket, Gate.LINT, True, checks.report()), tree=tree),
+        verdict=verdict_on(ctx, ticket, Gate.LINT, True, checks.report())._replace(tree=tree),
         step=Step.REVIEW,
         work_tree=tree,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 
 from backlog_ops.domain.gates import Gate, Tier
 from backlog_ops.domain.text import one_line
@@ -26,7 +25,7 @@ def park(
     ctx.store.settle(
         ticket,
         f"parked: {reason}" if kept is None else f"parked: {reason} (its work could not be kept: {kept})",
-        closing=[replace(action, cause=action.cause or reason) for action in closing],
+        closing=[action._replace(cause=action.cause or reason) for action in closing],
         step=Step.PARKED,
         reason=reason,
         parked_at=resume_at or ticket.step,
