@@ -55,7 +55,7 @@ if [ "$verb" = test ]; then
     stage "bats" bats tests
     stage "configuration schema" bash tests/test-config-schema.sh
     stage "end-to-end tests exist" some_e2e_test
-    stage "pytest" env BACKLOG_REQUIRE_ALL=1 python -m pytest tests --numprocesses=4 --dist=loadfile \
+    stage "pytest" env BACKLOG_REQUIRE_ALL=1 python -m pytest tests --numprocesses=3 --dist=loadfile \
         --no-loadscope-reorder --timeout=300 --quiet
 fi
 

@@ -118,7 +118,7 @@ class Lab:
         """A repository in `folder` with these tickets (file name → text) committed on `main`."""
         lab = cls(folder, Git(folder))
         folder.mkdir(parents=True, exist_ok=True)
-        lab.git.run("init", "-q", "-b", "main")
+        lab._plain_git("init", "-q", "-b", "main")
         lab.write("backlog.config.json", json.dumps({**CONFIG, **(config or {})}))
         lab.write("src/readme.txt", "hello\n")
         for name, text in tickets.items():
@@ -133,9 +133,13 @@ class Lab:
         return target
 
     def commit(self, message: str) -> str:
-        self.git.run("add", "-A")
-        self.git.run("commit", "-q", "-m", message)
-        return self.git.commit_of("HEAD") or ""
+        self._plain_git("add", "-A")
+        self._plain_git("commit", "-q", "-m", message)
+        return self._plain_git("rev-parse", "HEAD").strip()
+
+    def _plain_git(self, *args: str) -> str:
+        """As a person runs it: without the processes that mind the engine's own, and so in a third of the time."""
+        return subprocess.run(["git", *args], cwd=self.top, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def context(self) -> Context:
         folder = state_folder(os.environ, self.top / ".git")
