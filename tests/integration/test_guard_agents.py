@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -71,6 +72,16 @@ def test_the_frontier_is_inherited_unless_the_parent_is_the_smallest_model(tmp_p
     host = Host.of(parent.lab.top, answered)
     said = host.hook("agent", host.agent_call(action["prompt"], model="haiku"))
     assert said.decision["updatedInput"].get("model") == named
+
+
+def test_an_answer_that_the_host_is_still_writing_down_is_waited_for(tmp_path):
+    parent = Parent.of(tmp_path / "repo", tags=["SECURITY"])
+    action = parent.begin_at(Gate.IMPLEMENT)
+    host = Host.of(parent.lab.top, None)
+    running = host.begin("agent", host.agent_call(action["prompt"]))
+    time.sleep(0.5)  # longer than the guard takes where it need not wait
+    host.answers(HAIKU)
+    assert running.wait().decision["updatedInput"]["model"] == "opus"
 
 
 def test_blanks_around_a_markers_name_do_not_hide_it(parent):

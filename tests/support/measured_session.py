@@ -112,7 +112,8 @@ def _lab(agents: Models, tickets: Mapping[str, str]) -> BacklogLab:
 
 def _session(lab: BacklogLab, parent: Parent, agents: Models, calls: Sequence[Req], tickets: int) -> _Session:
     if len(lab.commits()) != tickets:
-        raise SystemExit(f"{len(lab.commits())} commits of {tickets} tickets")
+        states = [f"{row['id']} {row['step']}: {row['reason']}" for row in lab.rows("SELECT * FROM ticket")]
+        raise SystemExit("\n".join([f"{len(lab.commits())} commits of {tickets} tickets", *states]))
     return _Session(parent.calls, [call for call in calls if call.agent_id], gates(agents.jobs_from_start()))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 
 from backlog_ops.domain.host_models import must_name_frontier
 from guards import Decision, Event, allow, deny
@@ -21,6 +22,7 @@ from guards.run_state import MARKER, NEXT, RunState
 
 AGENTS = {"INVESTIGATE": "investigator", "IMPLEMENT": "implementer", "REVIEW": "reviewer"}
 TAIL_BYTES = 2_000_000
+PATIENCE_SECONDS = 2.0
 OVERRIDES = ("CLAUDE_CODE_SUBAGENT_MODEL_FORCE", "CLAUDE_CODE_SUBAGENT_MODEL")
 
 
@@ -47,9 +49,10 @@ def _judge_marked(event: Event, name: str, state: RunState) -> Decision:
         return deny(f"{name} is for the main session to start, which has it from `{NEXT}`; a sub-agent starts none")
     if action["state"] != "open":
         return deny(f"{name} is used: it is {action['state']}; run `{NEXT}` for what is open")
-    parent = _last_model(str(event.get("transcript_path", "")))
+    inherits = action["tier"] == "frontier"
+    parent = _last_model(str(event.get("transcript_path", "")), PATIENCE_SECONDS if inherits else 0.0)
     model = action["host_model"]
-    if action["tier"] == "frontier" and not must_name_frontier(parent):
+    if inherits and not must_name_frontier(parent):
         model = None
     begun = state.begin(
         str(event.get("tool_use_id")),
@@ -84,8 +87,19 @@ def _agent_type(action: sqlite3.Row) -> str:
     return f"backlog:{AGENTS.get(action['gate'], 'scribe')}{variant}"
 
 
-def _last_model(transcript: str) -> str | None:
-    """The model that answered last in the main conversation."""
+def _last_model(transcript: str, patience: float) -> str | None:
+    """The model that answered last in the main conversation; None where that stands nowhere after `patience` seconds:
+    the host may still be writing down the very answer that holds this call.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        found = _model_in(transcript)
+        if found is not None or time.monotonic() >= deadline:
+            return found
+        time.sleep(0.05)
+
+
+def _model_in(transcript: str) -> str | None:
     try:
         with open(transcript, "rb") as file:
             file.seek(max(0, os.path.getsize(transcript) - TAIL_BYTES))
