@@ -3,6 +3,7 @@
     ledger one row a transaction    …  what a call costs that is booked as it ends
     ledger a transcript's calls     …  500 rows in a transaction, as transcripts are booked
 
+What the disk can sync is printed beside: a row that is a transaction of its own is one sync (docs/reliability.md).
 Each process writes 10,000 rows of its own, and every 100th time one that all of them write. `python bench/ledger.py
 [ROWS]`; rows per second of all together, beside their limit; exit 1 below it, or where a row is missing or double.
 """
@@ -10,6 +11,7 @@ Each process writes 10,000 rows of its own, and every 100th time one that all of
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
 import sys
 import tempfile
@@ -119,9 +121,20 @@ def _rows(path: Path) -> int:
     return int(rows)
 
 
+def _syncs(path: Path, times: int = 1_000) -> float:
+    """A second, by one writer."""
+    with path.open("wb", buffering=0) as file:
+        began = time.perf_counter()
+        for _ in range(times):
+            file.write(bytes(4_096))
+            os.fsync(file.fileno())
+    return times / (time.perf_counter() - began)
+
+
 def main() -> int:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
     with tempfile.TemporaryDirectory() as folder:
+        print(f"ledger the disk alone             {_syncs(Path(folder) / 'synced'):8,.0f} syncs/s of 4 kB")
         return 0 if all([measure(Path(folder), name, batch, rows) for name, batch in WAYS.items()]) else 1
 
 
