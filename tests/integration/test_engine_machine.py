@@ -366,7 +366,7 @@ def test_whatever_happens_the_rules_hold(number: int) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         seed(number)(type("Runs", (Runs,), {})),
         settings=settings(
-            max_examples=12,
+            max_examples=14,
             stateful_step_count=40,
             deadline=None,
             database=None,
